@@ -1,0 +1,49 @@
+"""Packaging only: pytest and ruff are set up in pyproject.toml."""
+
+import pathlib
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = (HERE / "tfcodec" / "version.txt").read_text().strip()
+
+setuptools.setup(
+    name="tfcodec",
+    version=VERSION,
+    description="A learned image codec for TensorFlow and Keras 3",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    # The general names `models` and `saved_models` stay out of site-packages: they are installed
+    # inside the package, and `from tfcodec.models import ...` works from a checkout and a wheel.
+    packages=[
+        "tfcodec",
+        "tfcodec.layers",
+        "tfcodec.entropy",
+        "tfcodec.coding",
+        "tfcodec.models",
+        "tfcodec.saved_models",
+    ],
+    package_dir={
+        "tfcodec": "tfcodec",
+        "tfcodec.models": "models",
+        "tfcodec.saved_models": "saved_models",
+    },
+    package_data={"tfcodec": ["version.txt"], "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"]},
+    install_requires=[
+        "tensorflow~=2.17.0",
+        "keras~=3.15",
+        "tensorflow-compression-ops~=2.17.0",
+        "range-coder~=1.1",
+        "numpy>=1.26,<2",
+        "pillow>=11",
+        "absl-py>=2.0",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]~=2.17.0"],
+        "eval": ["matplotlib>=3.8", "scipy>=1.11"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9", "scipy>=1.11", "scikit-image>=0.24"],
+    },
+    entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},
+)

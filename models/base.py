@@ -1,0 +1,98 @@
+"""What every model owes: steps for the walk, transforms around it, one forward pass for training."""
+
+import abc
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcodec.entropy.rate import RateMeter
+from tfcodec.entropy.slices import walk
+from tfcodec.layers.gain import Gain
+
+
+class CodecModel(keras.Model, abc.ABC):
+    """Abstract: an image codec as transforms and steps. Subclasses define what is abstract here.
+
+        x ─► analysis ─► one latent a step ─► walk (steps) ─► y_hat ─► synthesis ─► x_hat
+
+    Attributes that a subclass sets:
+        stride: the picture's sides are padded to a multiple of it.
+        parts: a tuple with one `Part` a step, in coding order.
+        lambdas: the ladder of Lagrangian weights, lowest rate first; of length 1 for one rate.
+    """
+
+    stride = 64
+    lambdas = (0.013,)
+
+    def __init__(self, **kwargs):
+        # The outermost layer is float32 whatever the policy: it casts nothing that passes through.
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    @property
+    @abc.abstractmethod
+    def parts(self):
+        """One dict a step: name, stride (of its latents to the picture), channels."""
+
+    @abc.abstractmethod
+    def analysis(self, x, rung):
+        """Image [B, H, W, 3] in [0, 1] and rung [B] to a tuple of float32 latents, one a step."""
+
+    @abc.abstractmethod
+    def step(self, k, state, symbols):
+        """(state, symbols of step k - 1) to (state, prior of step k); see `slices.walk`."""
+
+    @abc.abstractmethod
+    def finish(self, state, symbols):
+        """(state, symbols of the last step) to the decoded latents that `synthesis` takes."""
+
+    @abc.abstractmethod
+    def synthesis(self, y_hat, rung):
+        """Decoded latents to the image [B, H, W, 3], nominally in [0, 1], not clipped."""
+
+    @abc.abstractmethod
+    def table_rows(self):
+        """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
+
+    def prepare(self, x):
+        """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""
+
+    def auxiliary_loss(self):
+        """Loss terms beside rate and distortion, scalar."""
+        return 0.0
+
+    def call(self, x, rung=None, keys=None):
+        """Forward pass.
+
+        Args:
+            x: [B, H, W, 3] in [0, 1]; H and W multiples of `stride`.
+            rung: float32 [B] on the ladder of lambdas; None for rung 0.
+            keys: uint32 [B] for the noise of training; None rounds instead.
+        Returns: (x_hat [B, H, W, 3] float32, {part: bits [B]}).
+        """
+        if rung is None:
+            rung = ops.zeros((ops.shape(x)[0],), dtype="float32")
+        latents = self.analysis(x, rung)
+        code = RateMeter(latents, [part["name"] for part in self.parts], keys)
+        y_hat = walk(self, code)
+        return ops.cast(self.synthesis(y_hat, rung), "float32"), code.bits
+
+    def build_weights(self):
+        """Creates all weights by one small forward pass; returns the model."""
+        self(np.zeros([1, self.stride, self.stride, 3], np.float32))
+        return self
+
+
+def gains(lambdas, level):
+    """(gain, inverse gain) layers for a ladder of lambdas, or (None, None) for a single rate.
+
+    The best step of a uniform quantizer goes as 1 / sqrt(lambda), so the gains start as
+    level * sqrt(lambda / middle of the ladder). A start far above 1 keeps the latents from
+    collapsing under the rate before the transforms have learned anything.
+    """
+    if len(lambdas) == 1:
+        return None, None
+    middle = np.exp(np.mean(np.log(lambdas)))
+    start = level * np.sqrt(np.array(lambdas) / middle)
+    return Gain(start, name="gain"), Gain(1.0 / start, name="inverse_gain")

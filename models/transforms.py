@@ -1,0 +1,173 @@
+"""Analysis and synthesis transforms that several models share.
+
+`balle_*` are the papers' four strided 5x5 convolutions with GDN. `shortcut_*` are those of the
+`compact` presets, made to learn fast with little compute and to run fast on a CPU:
+
+    x ─┬► conv /2 ► GDN ─(+)─► conv /2 ► GDN ─(+)─► .. ─► conv /2 ─(+)─► y
+       └► 2x2 /2 ─────────┴──► 2x2 /2 ─────────┴───► .. ─► 2x2 /2 ───┘
+
+The lower chain is linear and starts orthonormal: a wavelet-like transform of the picture, fused into
+2x2 convolutions, whose energy compaction the upper chain refines (the idea of AuxT, Li et al., "On
+Disentangled Training for Nonlinear Transform in Learned Image Compression", ICLR 2025). Widths grow
+as the resolution falls, so that most parameters sit where they cost least. The last convolution of
+the upper chain starts at zero and `principal_start` sets the lower chain to the principal components
+of the training pictures: training begins at a linear transform codec, not at noise.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
+from tfcodec.layers.gdn import GDN
+from tfcodec.layers.residual import ResidualBlock
+
+
+def balle_analysis(filters, latents):
+    """[B, H, W, 3] to y [B, H/16, W/16, latents] (Balle et al., ICLR 2018, Fig. 4)."""
+    layers = []
+    for _ in range(3):
+        layers += [DownConv2D(filters, 5), GDN()]
+    return keras.Sequential([*layers, DownConv2D(latents, 5, dtype="float32")], name="analysis")
+
+
+def balle_synthesis(filters):
+    """y_hat [B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored."""
+    layers = []
+    for _ in range(3):
+        layers += [UpConv2D(filters, 5), GDN(inverse=True)]
+    return keras.Sequential([*layers, UpConv2D(3, 5, dtype="float32")], name="synthesis")
+
+
+class ShortcutAnalysis(keras.layers.Layer):
+    """[B, H, W, 3] in [0, 1] to [B, H/16, W/16, latents], see the module's docstring.
+
+    Args:
+        widths: channels after the first three stages.
+        latents: channels of y.
+        blocks: residual blocks after the third stage.
+    """
+
+    def __init__(self, widths, latents, blocks=0, **kwargs):
+        super().__init__(**kwargs)
+        self.widths, self.latents, self.blocks = tuple(widths), latents, blocks
+        filters = (*self.widths, latents)
+        # y itself is float32: at a magnitude of 100, bfloat16 has steps of 0.5.
+        dtypes = [self.dtype_policy] * 3 + ["float32"]
+        starts = ["glorot_uniform"] * 3 + ["zeros"]
+        self.convs = [
+            DownConv2D(f, 5, kernel_initializer=s, dtype=d, name=f"conv{k}")
+            for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
+        ]
+        self.shortcuts = [
+            DownConv2D(
+                f,
+                2,
+                use_bias=False,
+                kernel_initializer=keras.initializers.Orthogonal(seed=k),
+                dtype=d,
+                name=f"shortcut{k}",
+            )
+            for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
+        ]
+        self.gdns = [GDN(order=1, dtype=self.dtype_policy, name=f"gdn{k}") for k in range(3)]
+        self.refine = [
+            ResidualBlock(self.widths[2], slope=0.125, dtype=self.dtype_policy, name=f"block{k}")
+            for k in range(blocks)
+        ]
+
+    def call(self, x):
+        x = linear = x - 0.5
+        for k in range(3):
+            linear = self.shortcuts[k](linear)
+            x = self.gdns[k](self.convs[k](x)) + linear
+        for block in self.refine:
+            x = block(x)
+        return self.convs[3](x) + self.shortcuts[3](linear)
+
+    def get_config(self):
+        config = {"widths": self.widths, "latents": self.latents, "blocks": self.blocks}
+        return {**super().get_config(), **config}
+
+
+class ShortcutSynthesis(keras.layers.Layer):
+    """[B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored, upsampling by sub-pixel convolution.
+
+    Args:
+        widths: channels at H/2, H/4 and H/8, as given to `ShortcutAnalysis`.
+        blocks: residual blocks at H/8.
+    """
+
+    def __init__(self, widths, blocks=0, **kwargs):
+        super().__init__(**kwargs)
+        self.widths, self.blocks = tuple(widths), blocks
+        filters = (*self.widths[::-1], 3)
+        # The last stage is float32: bfloat16 cannot tell 254 from 255.
+        dtypes = [self.dtype_policy] * 3 + ["float32"]
+        starts = ["glorot_uniform"] * 3 + ["zeros"]
+        self.convs = [
+            SubpixelConv2D(f, 3, kernel_initializer=s, dtype=d, name=f"conv{k}")
+            for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
+        ]
+        self.shortcuts = [
+            SubpixelConv2D(
+                f,
+                1,
+                use_bias=False,
+                kernel_initializer=keras.initializers.Orthogonal(seed=k),
+                dtype=d,
+                name=f"shortcut{k}",
+            )
+            for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
+        ]
+        self.igdns = [
+            GDN(inverse=True, order=1, dtype=self.dtype_policy, name=f"igdn{k}") for k in range(3)
+        ]
+        self.refine = [
+            ResidualBlock(self.widths[2], slope=0.125, dtype=self.dtype_policy, name=f"block{k}")
+            for k in range(blocks)
+        ]
+
+    def call(self, y_hat):
+        x = linear = y_hat
+        for k in range(3):
+            linear = self.shortcuts[k](linear)
+            x = self.igdns[k](self.convs[k](x)) + linear
+            if k == 0:
+                for block in self.refine:
+                    x = block(x)
+        return self.convs[3](x) + self.shortcuts[3](linear) + 0.5
+
+    def get_config(self):
+        return {**super().get_config(), "widths": self.widths, "blocks": self.blocks}
+
+
+def principal_start(analysis, synthesis, x):
+    """Sets the linear chains to the principal components of pictures, stage by stage.
+
+    Each stage takes 2x2 blocks of the one before it onto their leading components; the synthesis
+    gets the transposes, so that together they are a projection. Channels beyond the size of a block
+    start at zero.
+
+    Args:
+        analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
+        x: float32 [B, H, W, 3] in [0, 1], sides multiples of 16; some 100 crops are enough.
+    """
+    linear = np.float32(x) - 0.5
+    pairs = zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True)
+    for down, up in pairs:
+        blocks = ops.convert_to_numpy(ops.space_to_depth(linear, 2))  # [.., row, column, channel]
+        flat = blocks.reshape(-1, blocks.shape[-1])
+        components = np.linalg.eigh(np.float64(flat.T) @ flat)[1][:, ::-1]
+        filters = down.filters
+        basis = np.zeros([flat.shape[1], filters], np.float32)
+        kept = min(filters, flat.shape[1])
+        basis[:, :kept] = components[:, :kept]
+        down.kernel.assign(basis.reshape(2, 2, -1, filters))
+        up.conv.kernel.assign(basis.T[None, None])
+        linear = blocks @ basis
+
+
+def leaky(slope):
+    """Leaky ReLU as a layer, for Sequential."""
+    return keras.layers.LeakyReLU(negative_slope=slope)

@@ -1,0 +1,127 @@
+"""Strided, transposed and sub-pixel convolutions with an alignment that does not depend on the size.
+
+Keras' `same` with stride 2 pads one pixel less on the left of an even side, which shifts the kernel
+against 1x1 skips and against PyTorch. Here output sample n is centred on input sample `strides * n`.
+"""
+
+import keras
+from keras import ops
+
+
+class DownConv2D(keras.layers.Conv2D):
+    """Convolution with symmetric zero padding (k - 1) // 2 and a stride.
+
+    Args: as `keras.layers.Conv2D`; `padding` is not among them.
+    Input:  [B, H, W, C].
+    Output: [B, ceil(H / s), ceil(W / s), filters].
+    """
+
+    def __init__(self, filters, kernel_size, strides=2, **kwargs):
+        super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
+
+    def call(self, x):
+        pads = [((k - 1) // 2, (k - 1) // 2) for k in self.kernel_size]
+        if pads != [(0, 0), (0, 0)]:
+            x = ops.pad(x, [(0, 0), *pads, (0, 0)])
+        return super().call(x)
+
+    def compute_output_shape(self, input_shape):
+        sides = [
+            None if side is None else -(-side // stride)
+            for side, stride in zip(input_shape[1:3], self.strides, strict=True)
+        ]
+        return (input_shape[0], *sides, self.filters)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("padding")
+        return config
+
+
+class UpConv2D(keras.layers.Conv2DTranspose):
+    """Transposed convolution: the adjoint of `DownConv2D`, exactly `strides` times as large.
+
+    Input:  [B, H, W, C].
+    Output: [B, s H, s W, filters].
+    """
+
+    def __init__(self, filters, kernel_size, strides=2, **kwargs):
+        super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
+
+    def call(self, x):
+        height, width = (
+            side * stride for side, stride in zip(ops.shape(x)[1:3], self.strides, strict=True)
+        )
+        top, left = ((k - 1) // 2 for k in self.kernel_size)
+        y = super().call(x)
+        return y[:, top : top + height, left : left + width, :]
+
+    def compute_output_shape(self, input_shape):
+        sides = [
+            None if side is None else side * stride
+            for side, stride in zip(input_shape[1:3], self.strides, strict=True)
+        ]
+        return (input_shape[0], *sides, self.filters)
+
+    def get_config(self):
+        config = super().get_config()
+        for key in ("padding", "output_padding"):
+            config.pop(key, None)
+        return config
+
+
+class SubpixelConv2D(keras.layers.Layer):
+    """Convolution to `filters * factor^2` channels, then depth to space (Shi et al., CVPR 2016).
+
+    Args:
+        filters: channels of the output.
+        kernel_size: odd side of the square kernel.
+        factor: how many times larger the output is.
+        use_bias: whether the convolution has a bias.
+        kernel_initializer: of the convolution.
+    Input:  [B, H, W, C].
+    Output: [B, factor H, factor W, filters].
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size=3,
+        factor=2,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size, self.factor = filters, kernel_size, factor
+        self.conv = keras.layers.Conv2D(
+            filters * factor**2,
+            kernel_size,
+            padding="same",
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            dtype=self.dtype_policy,
+            name="conv",
+        )
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+
+    def call(self, x):
+        x = self.conv(x)
+        return x if self.factor == 1 else ops.depth_to_space(x, self.factor)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        height, width = (None if s is None else s * self.factor for s in (height, width))
+        return (batch, height, width, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "factor": self.factor,
+            "use_bias": self.conv.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.conv.kernel_initializer),
+        }

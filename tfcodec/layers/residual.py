@@ -1,0 +1,112 @@
+"""Residual blocks (Cheng et al., CVPR 2020, in CompressAI's form; LIC-TCM, WeConvene, ICWEM)."""
+
+import keras
+
+from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
+from tfcodec.layers.gdn import GDN
+
+SLOPE = 0.01  # of the leaky ReLU, as in CompressAI
+
+
+class ResidualBlock(keras.layers.Layer):
+    """conv3 - leaky ReLU - conv3 - leaky ReLU, added to the input (through a 1x1 if widths differ).
+
+    Input:  [B, H, W, C].
+    Output: [B, H, W, filters].
+    """
+
+    def __init__(self, filters, slope=SLOPE, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.slope = filters, slope
+        options = dict(padding="same", dtype=self.dtype_policy)
+        self.conv1 = keras.layers.Conv2D(filters, 3, name="conv1", **options)
+        self.conv2 = keras.layers.Conv2D(filters, 3, name="conv2", **options)
+        self.skip = keras.layers.Conv2D(filters, 1, name="skip", **options)
+
+    def build(self, input_shape):
+        self.conv1.build(input_shape)
+        self.conv2.build((*input_shape[:3], self.filters))
+        if input_shape[-1] == self.filters:
+            self.skip = None
+        else:
+            self.skip.build(input_shape)
+
+    def call(self, x):
+        y = keras.ops.leaky_relu(self.conv1(x), self.slope)
+        y = keras.ops.leaky_relu(self.conv2(y), self.slope)
+        return y + (x if self.skip is None else self.skip(x))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "slope": self.slope}
+
+
+class ResidualBlockDown(keras.layers.Layer):
+    """conv3 with stride 2 - leaky ReLU - conv3 - GDN, added to a strided 1x1 of the input.
+
+    Input:  [B, H, W, C].
+    Output: [B, ceil(H / 2), ceil(W / 2), filters].
+    """
+
+    def __init__(self, filters, slope=SLOPE, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.slope = filters, slope
+        policy = self.dtype_policy
+        self.down = DownConv2D(filters, 3, dtype=policy, name="down")
+        self.conv = keras.layers.Conv2D(filters, 3, padding="same", dtype=policy, name="conv")
+        self.gdn = GDN(dtype=policy, name="gdn")
+        self.skip = DownConv2D(filters, 1, dtype=policy, name="skip")
+
+    def build(self, input_shape):
+        inner = self.compute_output_shape(input_shape)
+        self.down.build(input_shape)
+        self.conv.build(inner)
+        self.gdn.build(inner)
+        self.skip.build(input_shape)
+
+    def call(self, x):
+        y = keras.ops.leaky_relu(self.down(x), self.slope)
+        return self.gdn(self.conv(y)) + self.skip(x)
+
+    def compute_output_shape(self, input_shape):
+        return self.down.compute_output_shape(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "slope": self.slope}
+
+
+class ResidualBlockUp(keras.layers.Layer):
+    """Sub-pixel conv3 - leaky ReLU - conv3 - IGDN, added to a second sub-pixel conv3 of the input.
+
+    Input:  [B, H, W, C].
+    Output: [B, factor H, factor W, filters]; a factor of 1 leaves plain 3x3 convolutions.
+    """
+
+    def __init__(self, filters, factor=2, slope=SLOPE, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.factor, self.slope = filters, factor, slope
+        policy = self.dtype_policy
+        self.up = SubpixelConv2D(filters, 3, factor, dtype=policy, name="up")
+        self.conv = keras.layers.Conv2D(filters, 3, padding="same", dtype=policy, name="conv")
+        self.igdn = GDN(inverse=True, dtype=policy, name="igdn")
+        self.skip = SubpixelConv2D(filters, 3, factor, dtype=policy, name="skip")
+
+    def build(self, input_shape):
+        inner = self.compute_output_shape(input_shape)
+        self.up.build(input_shape)
+        self.conv.build(inner)
+        self.igdn.build(inner)
+        self.skip.build(input_shape)
+
+    def call(self, x):
+        y = keras.ops.leaky_relu(self.up(x), self.slope)
+        return self.igdn(self.conv(y)) + self.skip(x)
+
+    def compute_output_shape(self, input_shape):
+        return self.up.compute_output_shape(input_shape)
+
+    def get_config(self):
+        config = {"filters": self.filters, "factor": self.factor, "slope": self.slope}
+        return {**super().get_config(), **config}

@@ -1,0 +1,61 @@
+"""Symbols to bytes and back. Which coder should I use?
+
+The default, coder 0 (`tfc`, range_coder.py): TensorFlow Compression's range coder. With one lane
+files are smallest; with many lanes, stock TensorFlow decodes the same streams fast (serving).
+Coder 1 (`range-coder`, reference_coder.py) is slower and independent of TensorFlow: to cross-check,
+or where the ops do not load. Both take the same steps and give the same symbols:
+
+    encoder = open_encoder(TFC, tables)           decoder = open_decoder(TFC, tables, streams, ...)
+    encoder.write(indexes, symbols)  # per step   symbols = decoder.read(indexes)  # per step
+    streams, escapes = encoder.finish()           decoder.finish()
+
+Coders are loaded when first opened, so that reading a container needs no TensorFlow.
+"""
+
+from tfcodec.coding.container import CODER_NAMES, RANGE_CODER, TFC
+from tfcodec.coding.tables import CodingTables
+from tfcodec.errors import ModelError
+
+__all__ = ["RANGE_CODER", "TFC", "CodingTables", "open_decoder", "open_encoder"]
+
+
+def open_encoder(coder: int, tables: CodingTables, lanes: int = 1):
+    """An encoder of that number; see `RangeEncoder`.
+
+    Raises: ModelError if its package is missing; ValueError on an unknown coder or lanes.
+    """
+    encoder, _ = _load(coder)
+    return encoder(tables, lanes)
+
+
+def open_decoder(
+    coder: int,
+    tables: CodingTables,
+    streams: tuple[bytes, ...],
+    escapes: tuple[int, ...] = (),
+    name: str = "input",
+):
+    """A decoder of that number; see `RangeDecoder`.
+
+    Raises: ModelError if its package is missing; ValueError on an unknown coder.
+    """
+    _, decoder = _load(coder)
+    return decoder(tables, streams, escapes, name)
+
+
+def _load(coder: int) -> tuple[type, type]:
+    """Encoder and decoder classes of a coder."""
+    if coder not in (TFC, RANGE_CODER):
+        raise ValueError(f"this release knows the coders 0 and 1, got {coder}")
+    try:
+        if coder == TFC:
+            from tfcodec.coding.range_coder import RangeDecoder, RangeEncoder
+
+            return RangeEncoder, RangeDecoder
+        from tfcodec.coding.reference_coder import ReferenceDecoder, ReferenceEncoder
+
+        return ReferenceEncoder, ReferenceDecoder
+    except ImportError as error:
+        raise ModelError(
+            f"the coder {CODER_NAMES[coder]} cannot be loaded here ({error}); is it installed?"
+        ) from error

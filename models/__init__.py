@@ -13,7 +13,7 @@ MODELS = ("bmshj2018", "mbt2018_mean")
 
 
 def module(name):
-    """The model's module, with `Config`, `PRESETS` and `build`. Raises InputError for a wrong name."""
+    """The model's module: `Config`, `PRESETS`, `build`. Raises InputError for an unknown name."""
     if name not in MODELS:
         raise InputError(f"there is no model {name!r}; the models are {', '.join(MODELS)}")
     return importlib.import_module(f"tfcodec.models.{name}")

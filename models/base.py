@@ -1,4 +1,4 @@
-"""What every model owes: steps for the walk, transforms around it, one forward pass for training."""
+"""What every model owes: steps for the walk, transforms around it, a forward pass for training."""
 
 import abc
 

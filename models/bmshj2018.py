@@ -12,16 +12,19 @@ The `factorized-` presets code y under a factorized prior and have no z. Paramet
 
 import dataclasses
 
-import keras
-
 from tfcodec.models.hyperprior import FactorizedCodec, HyperpriorCodec
-from tfcodec.models.mbt2018_mean import LADDER, Conv, Down, Subpixel, Up
+from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
     balle_analysis,
     balle_synthesis,
+    conv,
+    down_conv,
     leaky,
+    sequential,
+    subpixel,
+    up_conv,
 )
 
 
@@ -71,10 +74,7 @@ def scale_hyper(cfg):
     """|y| to z, and z_hat to log(sigma)."""
     n, m = cfg.filters, cfg.latents
     # The compact preset's slope is a power of two and its upsampling sub-pixel, see mbt2018_mean.
-    slope, up = (0.125, Subpixel) if cfg.widths else (0.0, lambda filters: Up(filters, 5))
-    down = [Conv(n, 3), leaky(slope), Down(n, 5), leaky(slope), Down(n, 5)]
-    ups = [up(n), leaky(slope), up(n), leaky(slope), Conv(m, 3)]
-    return (
-        keras.Sequential(down, name="hyper_analysis"),
-        keras.Sequential(ups, name="hyper_synthesis"),
-    )
+    slope, up = (0.125, subpixel) if cfg.widths else (0.0, lambda filters: up_conv(filters, 5))
+    down = [conv(n, 3), leaky(slope), down_conv(n, 5), leaky(slope), down_conv(n, 5)]
+    ups = [up(n), leaky(slope), up(n), leaky(slope), conv(m, 3)]
+    return sequential(down, name="hyper_analysis"), sequential(ups, name="hyper_synthesis")

@@ -73,8 +73,8 @@ class HyperpriorCodec(CodecModel):
                             └► hyper_analysis ─► z ─► Q ─► z_hat ─► hyper_synthesis ─► means, scales
 
     Args:
-        analysis, synthesis, hyper_analysis, hyper_synthesis: Keras layers. The hyper synthesis emits
-            log(sigma) [B, h, w, M], or with `means` log(sigma) and mu [B, h, w, 2M].
+        analysis, synthesis, hyper_analysis, hyper_synthesis: Keras layers. The hyper synthesis
+            emits log(sigma) [B, h, w, M], or with `means` log(sigma) and mu [B, h, w, 2M].
         latents, hyper_latents: channels M of y and N of z.
         means: whether the Gaussian has a mean (mbt2018) or is centred (bmshj2018).
         hyper_abs: whether the hyper analysis sees |y|, as bmshj2018 does.

@@ -11,9 +11,6 @@ Presets `n128` and `n192` are the paper's layers with the widths of CompressAI's
 """
 
 import dataclasses
-import functools
-
-import keras
 
 from tfcodec.models.hyperprior import HyperpriorCodec
 from tfcodec.models.transforms import (
@@ -21,15 +18,13 @@ from tfcodec.models.transforms import (
     ShortcutSynthesis,
     balle_analysis,
     balle_synthesis,
+    conv,
+    down_conv,
     leaky,
+    sequential,
+    subpixel,
+    up_conv,
 )
-from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
-
-# Everything between y and a table index is float32 whatever the policy: rates hang on it.
-Conv = functools.partial(keras.layers.Conv2D, padding="same", dtype="float32")
-Down = functools.partial(DownConv2D, dtype="float32")
-Up = functools.partial(UpConv2D, dtype="float32")
-Subpixel = functools.partial(SubpixelConv2D, dtype="float32")
 
 # Rates of about 0.1 to 1.2 bpp on photographs, even steps in log(lambda).
 LADDER = (0.001, 0.00181, 0.00328, 0.00594, 0.01077, 0.01951, 0.03533, 0.064)
@@ -76,12 +71,9 @@ def build(cfg, name="mbt2018_mean"):
 def paper_hyper(cfg):
     """y to z, and z_hat to log(sigma) and mu, with leaky ReLUs as in CompressAI's port."""
     n, m = cfg.filters, cfg.latents
-    down = [Conv(n, 3), leaky(0.01), Down(n, 5), leaky(0.01), Down(n, 5)]
-    up = [Up(m, 5), leaky(0.01), Up(m * 3 // 2, 5), leaky(0.01), Conv(2 * m, 3)]
-    return (
-        keras.Sequential(down, name="hyper_analysis"),
-        keras.Sequential(up, name="hyper_synthesis"),
-    )
+    down = [conv(n, 3), leaky(0.01), down_conv(n, 5), leaky(0.01), down_conv(n, 5)]
+    up = [up_conv(m, 5), leaky(0.01), up_conv(m * 3 // 2, 5), leaky(0.01), conv(2 * m, 3)]
+    return sequential(down, name="hyper_analysis"), sequential(up, name="hyper_synthesis")
 
 
 def compact_hyper(cfg):
@@ -91,9 +83,6 @@ def compact_hyper(cfg):
     part can be frozen into integers.
     """
     n, m = cfg.filters, cfg.latents
-    down = [Conv(n, 3), leaky(0.125), Down(n, 5), leaky(0.125), Down(n, 5)]
-    up = [Subpixel(n), leaky(0.125), Subpixel(n * 4 // 3), leaky(0.125), Conv(2 * m, 3)]
-    return (
-        keras.Sequential(down, name="hyper_analysis"),
-        keras.Sequential(up, name="hyper_synthesis"),
-    )
+    down = [conv(n, 3), leaky(0.125), down_conv(n, 5), leaky(0.125), down_conv(n, 5)]
+    up = [subpixel(n), leaky(0.125), subpixel(n * 4 // 3), leaky(0.125), conv(2 * m, 3)]
+    return sequential(down, name="hyper_analysis"), sequential(up, name="hyper_synthesis")

@@ -14,6 +14,8 @@ the upper chain starts at zero and `principal_start` sets the lower chain to the
 of the training pictures: training begins at a linear transform codec, not at noise.
 """
 
+from functools import partial
+
 import keras
 import numpy as np
 from keras import ops
@@ -23,20 +25,30 @@ from tfcodec.layers.gdn import GDN
 from tfcodec.layers.residual import ResidualBlock
 
 
+def sequential(layers, name):
+    """`keras.Sequential` of layers given as classes or partials of them, named by position.
+
+    Keras numbers unnamed layers over the whole process, which would make a variable's path, by which
+    checkpoints and exports know it, depend on what was built before.
+    """
+    model = keras.Sequential(name=name)
+    for k, layer in enumerate(layers):
+        model.add(layer(name=f"layer{k}"))
+    return model
+
+
 def balle_analysis(filters, latents):
     """[B, H, W, 3] to y [B, H/16, W/16, latents] (Balle et al., ICLR 2018, Fig. 4)."""
-    layers = []
-    for _ in range(3):
-        layers += [DownConv2D(filters, 5), GDN()]
-    return keras.Sequential([*layers, DownConv2D(latents, 5, dtype="float32")], name="analysis")
+    stage = [partial(DownConv2D, filters, 5), GDN]
+    last = partial(DownConv2D, latents, 5, dtype="float32")
+    return sequential([*stage, *stage, *stage, last], name="analysis")
 
 
 def balle_synthesis(filters):
     """y_hat [B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored."""
-    layers = []
-    for _ in range(3):
-        layers += [UpConv2D(filters, 5), GDN(inverse=True)]
-    return keras.Sequential([*layers, UpConv2D(3, 5, dtype="float32")], name="synthesis")
+    stage = [partial(UpConv2D, filters, 5), partial(GDN, inverse=True)]
+    last = partial(UpConv2D, 3, 5, dtype="float32")
+    return sequential([*stage, *stage, *stage, last], name="synthesis")
 
 
 class ShortcutAnalysis(keras.layers.Layer):
@@ -168,6 +180,30 @@ def principal_start(analysis, synthesis, x):
         linear = blocks @ basis
 
 
+# Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32
+# whatever the policy: rates hang on it.
+
+
+def conv(filters, kernel_size):
+    """Convolution of stride 1."""
+    return partial(keras.layers.Conv2D, filters, kernel_size, padding="same", dtype="float32")
+
+
+def down_conv(filters, kernel_size):
+    """Convolution of stride 2."""
+    return partial(DownConv2D, filters, kernel_size, dtype="float32")
+
+
+def up_conv(filters, kernel_size):
+    """Transposed convolution of stride 2."""
+    return partial(UpConv2D, filters, kernel_size, dtype="float32")
+
+
+def subpixel(filters):
+    """Sub-pixel 3x3 convolution of factor 2."""
+    return partial(SubpixelConv2D, filters, dtype="float32")
+
+
 def leaky(slope):
-    """Leaky ReLU as a layer, for Sequential."""
-    return keras.layers.LeakyReLU(negative_slope=slope)
+    """Leaky ReLU."""
+    return partial(keras.layers.LeakyReLU, negative_slope=slope, dtype="float32")

@@ -33,7 +33,7 @@ def uniform_noise(like, keys, salt):
 
 
 def _mix(h):
-    """The 32-bit finaliser of MurmurHash3 (public domain): each input bit moves every output bit."""
+    """The 32-bit finaliser of MurmurHash3 (public domain): an input bit moves every output bit."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         h = ops.bitwise_xor(h, ops.right_shift(h, _u32(shift)))
         h = ops.multiply(h, _u32(factor))

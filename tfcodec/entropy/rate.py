@@ -9,7 +9,7 @@ class RateMeter:
     """Visitor of `slices.walk` that sums the bits of every step.
 
     In training the bits are those of noisy latents, while the symbols handed on are rounded with a
-    straight-through gradient (Minnen and Singh, ICIP 2020, Sec. 3.3). In evaluation both are rounded.
+    straight-through gradient (Minnen and Singh, ICIP 2020, Sec. 3.3). In evaluation both round.
 
     Args:
         latents: one tensor [B, h, w, c] a step.

@@ -1,4 +1,4 @@
-"""Bounds whose gradient still pulls a variable back inside (TensorFlow Compression, `lower_bound`)."""
+"""Bounds whose gradient still pulls a variable back inside (as TensorFlow Compression's)."""
 
 from keras import ops
 

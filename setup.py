@@ -43,7 +43,13 @@ setuptools.setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]~=2.17.0"],
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.9", "scipy>=1.11", "scikit-image>=0.24"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "scipy>=1.11",
+            "scikit-image>=0.24",
+        ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},
 )

@@ -3,7 +3,7 @@ Learned Image Compression", NeurIPS 2018, the variant without context model;
 https://arxiv.org/abs/1809.02736).
 
     x ─► analysis ─► y ─┬─────────────────────────► Q ─► y_hat ─► synthesis ─► x_hat
-                        └► hyper_analysis ─► z ─► Q ─► z_hat ─► hyper_synthesis ─► means, scales of y
+                        └► hyper_analysis ─► z ─► Q ─► z_hat ─► hyper_synthesis ─► means, scales
 
 Presets `n128` and `n192` are the paper's layers with the widths of CompressAI's zoo (7,028,003 and
 17,561,699 parameters). `compact` keeps the system and replaces the transforms by those of

@@ -6,12 +6,13 @@
     x ─┬► conv /2 ► GDN ─(+)─► conv /2 ► GDN ─(+)─► .. ─► conv /2 ─(+)─► y
        └► 2x2 /2 ─────────┴──► 2x2 /2 ─────────┴───► .. ─► 2x2 /2 ───┘
 
-The lower chain is linear and starts orthonormal: a wavelet-like transform of the picture, fused into
-2x2 convolutions, whose energy compaction the upper chain refines (the idea of AuxT, Li et al., "On
-Disentangled Training for Nonlinear Transform in Learned Image Compression", ICLR 2025). Widths grow
-as the resolution falls, so that most parameters sit where they cost least. The last convolution of
-the upper chain starts at zero and `principal_start` sets the lower chain to the principal components
-of the training pictures: training begins at a linear transform codec, not at noise.
+The lower chain is linear and starts orthonormal: a wavelet-like transform of the picture, fused
+into 2x2 convolutions, whose energy compaction the upper chain refines (the idea of AuxT, Li et al.,
+"On Disentangled Training for Nonlinear Transform in Learned Image Compression", ICLR 2025). Widths
+grow as the resolution falls, so that most parameters sit where they cost least. The last
+convolution of the upper chain starts at zero and `principal_start` sets the lower chain to the
+principal components of the training pictures: training begins at a linear transform codec, not at
+noise.
 """
 
 from functools import partial
@@ -28,8 +29,8 @@ from tfcodec.layers.residual import ResidualBlock
 def sequential(layers, name):
     """`keras.Sequential` of layers given as classes or partials of them, named by position.
 
-    Keras numbers unnamed layers over the whole process, which would make a variable's path, by which
-    checkpoints and exports know it, depend on what was built before.
+    Keras numbers unnamed layers over the whole process, which would make a variable's path, by
+    which checkpoints and exports know it, depend on what was built before.
     """
     model = keras.Sequential(name=name)
     for k, layer in enumerate(layers):
@@ -103,7 +104,7 @@ class ShortcutAnalysis(keras.layers.Layer):
 
 
 class ShortcutSynthesis(keras.layers.Layer):
-    """[B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored, upsampling by sub-pixel convolution.
+    """[B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored, upsampling by sub-pixels.
 
     Args:
         widths: channels at H/2, H/4 and H/8, as given to `ShortcutAnalysis`.

@@ -1,4 +1,4 @@
-"""Training pictures: which crop of which picture a step sees is a function of (seed, step) alone."""
+"""Training pictures: which crop of which picture a step sees follows from (seed, step) alone."""
 
 import concurrent.futures
 import glob
@@ -69,9 +69,9 @@ class Pictures:
 def plan(step, *, count, batch_size, num_rungs, seed):
     """What each example of a step is made of, as a dictionary of arrays [batch_size].
 
-    index: which of `count` pictures, by a permutation per epoch; top, left: float32 in [0, 1), place
-    of the crop; flip: bool; rung: float32, a whole number below `num_rungs`; key: uint32, seed of
-    the example's noise. A resumed run needs to know nothing but the step.
+    index: which of `count` pictures, by a permutation per epoch; top, left: float32 in [0, 1),
+    place of the crop; flip: bool; rung: float32, a whole number below `num_rungs`; key: uint32,
+    seed of the example's noise. A resumed run needs to know nothing but the step.
     """
     position = step * batch_size + np.arange(batch_size)
     order = {
@@ -105,7 +105,7 @@ def crops(pictures, step_plan, size):
 
 
 def prefetch(make, first, last):
-    """Yields make(first), .., make(last - 1), each computed in a thread while the one before it is used."""
+    """Yields make(first), .., make(last - 1), each made in a thread while the one before is used."""
     with concurrent.futures.ThreadPoolExecutor(1) as worker:
         ahead = worker.submit(make, first) if first < last else None
         for item in range(first, last):

@@ -1,8 +1,8 @@
 """Errors that a user can cause, each one clear sentence.
 
     TfcodecError
-    ├── ContainerError   the file: not a tfcodec file, unknown version, truncated, damaged, too large
-    ├── ModelError       the model: not installed, other weights, symbols that differ from the encoder's
+    ├── ContainerError   the file: not of tfcodec, unknown version, truncated, damaged, too large
+    ├── ModelError       the model: not installed, other weights, symbols unlike the encoder's
     └── InputError       the picture or the request: not an image, empty, truncated, impossible
 
 Scripts print a `TfcodecError` as one line and exit with 1; anything else is a bug and keeps its

@@ -26,9 +26,9 @@ def rate_distortion(model, x, rung, keys=None):
         x: uint8 [B, H, W, 3].
         rung: float32 [B].
         keys: uint32 [B] in training, None in evaluation.
-    Returns: (objective, metrics): scalar to minimise, the loss and the model's auxiliary loss; and a
-        dictionary of scalars: the loss, bpp and bpp of each part, mse on the 0-255 scale, psnr in dB
-        of the mean mse.
+    Returns: (objective, metrics): scalar to minimise, the loss and the model's auxiliary loss; and
+        a dictionary of scalars: the loss, bpp and bpp of each part, mse on the 0-255 scale, psnr in
+        dB of the mean mse.
     """
     x = ops.cast(x, "float32") * (1.0 / 255.0)
     x_hat, bits = model(x, rung, keys)

@@ -1,8 +1,8 @@
 """The training step and its loop, on the TensorFlow or the JAX backend of Keras.
 
 One step is: a plan (which crops, rungs and noise, a function of seed and step), the rate-distortion
-objective, its gradient, and a Keras optimizer with clipping and an exponential moving average of the
-weights. On JAX the pictures live on the device and crops are cut inside the compiled step.
+objective, its gradient, and a Keras optimizer with clipping and an exponential moving average of
+the weights. On JAX the pictures live on the device and crops are cut inside the compiled step.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ class Trainer:
         )
 
     def run(self, last):
-        """Trains up to step `last`; yields (step reached, metrics of the last step) now and then."""
+        """Trains up to step `last`; yields (step reached, metrics of that step) now and then."""
         for step, metrics in self._run(self.step, last):
             self.step = step
             yield step, metrics
@@ -194,7 +194,7 @@ def averaged_weights(path):
 
 
 def initialise(model, path):
-    """Gives a model the weights of a checkpoint, of the newest one in a run's directory, or of an export.
+    """Gives a model the weights of a checkpoint, of a run's newest checkpoint, or of an export.
 
     Raises: InputError if it is none of them, or a variable of the model is missing or misshapen.
     """
@@ -372,7 +372,7 @@ def _compiled(model):
 
 
 def fit(trainer, run_dir, validation=None):
-    """Trains to `settings.steps`: logs, validates, and leaves a checkpoint when it ends or is stopped.
+    """Trains to `settings.steps`: logs, validates, leaves a checkpoint when it ends or is stopped.
 
     Continues from the newest checkpoint in `run_dir` if there is one. Writes `metrics.jsonl`, and
     TensorBoard's event files where TensorFlow is installed.
@@ -419,7 +419,7 @@ def fit(trainer, run_dir, validation=None):
 
 
 class _Summary:
-    """Appends to metrics.jsonl, and to TensorBoard's event files where TensorFlow is the backend."""
+    """Appends to metrics.jsonl, and to TensorBoard's event files if TensorFlow is the backend."""
 
     def __init__(self, run_dir):
         self.path = os.path.join(run_dir, "metrics.jsonl")

@@ -1,4 +1,4 @@
-"""Fully factorized prior: one learned density per channel (Balle et al., ICLR 2018, appendix 6.1)."""
+"""Fully factorized prior: one learned density a channel (Balle et al., ICLR 2018, appendix 6.1)."""
 
 import dataclasses
 import math
@@ -95,7 +95,9 @@ class FactorizedPrior(keras.layers.Layer):
         return ops.transpose(bits, (1, 2, 3, 0))
 
     def quantile_loss(self):
-        """Mean distance of the cumulative at the quantiles from (TAIL_MASS/2, 1/2, 1 - same), scalar.
+        """Mean distance of the cumulative at the quantiles from (tail, 1/2, 1 - tail), scalar.
+
+        The tail is TAIL_MASS / 2 and distances are between logits.
 
         Moves the quantiles alone. A mean, where CompressAI sums: Adam does not feel the factor, and
         the clipping of the global norm should not feel these variables.

@@ -32,8 +32,8 @@ def walk(model, code):
         step(k, state, symbols) -> (state, prior of step k), with the symbols of step k - 1 (None at
         first) and a dictionary of tensors as state (empty at first);
         finish(state, symbols) -> y_hat, or whatever the synthesis takes.
-    code: visitor, called as code(k, prior), returns the symbols of step k; `code.num_steps` says how
-        many there are.
+    code: visitor, called as code(k, prior), returns the symbols of step k; `code.num_steps` says
+        how many there are.
     """
     state, symbols = {}, None
     for k in range(code.num_steps):

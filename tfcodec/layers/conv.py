@@ -1,7 +1,8 @@
-"""Strided, transposed and sub-pixel convolutions with an alignment that does not depend on the size.
+"""Strided, transposed and sub-pixel convolutions, aligned alike for every size of the input.
 
-Keras' `same` with stride 2 pads one pixel less on the left of an even side, which shifts the kernel
-against 1x1 skips and against PyTorch. Here output sample n is centred on input sample `strides * n`.
+Keras' `same` with stride 2 pads one pixel less on the left of an even side, which shifts the
+kernel against 1x1 skips and against PyTorch. Here output sample n is centred on input sample
+`strides * n`.
 """
 
 import keras

@@ -9,8 +9,8 @@ class Gain(keras.layers.Layer):
     """Scales each channel of the latent by a factor that depends on the quality.
 
     One vector of gains per rung of a ladder of lambdas; between two rungs the gains are
-    interpolated geometrically (Eq. 8 there), so that quality is continuous. The inverse gains of the
-    decoder are an instance of their own, started at the reciprocals and learned freely.
+    interpolated geometrically (Eq. 8 there), so that quality is continuous. The inverse gains of
+    the decoder are an instance of their own, started at the reciprocals and learned freely.
 
     Args:
         initial: start value of each rung's gain, all channels alike; its length is the ladder's.

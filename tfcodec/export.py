@@ -1,0 +1,396 @@
+"""A trained model as a SavedModel of stock TensorFlow operations, and back.
+
+An export is a folder:
+
+    NAME/1/           the SavedModel, as TF Serving wants it; 1 is its version
+    NAME/config.json  what it is: fingerprint, steps, qualities, measured points, place of the weights
+    NAME/card.md      what a person should know of it
+
+It holds the functions that the walk of `entropy.slices` needs, traced once for any height and width,
+batch 1: `analysis(x uint8, rung) -> latents`, `steps[k](state, symbols) -> state, mu, indexes`,
+`finish(state, symbols) -> y_hat`, `synthesis(y_hat, rung) -> uint8`, and `estimate(x, rung) -> bits`
+of the model itself. Encoder and decoder run the very same compiled steps. The coding tables are
+integers, made once here and never derived again.
+
+Importing this module imports neither TensorFlow nor Keras, and using an export needs no model code.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+
+from tfcodec.errors import InputError, ModelError
+
+PROFILE_FLOAT32 = 0  # arithmetic profile: float32 on the CPU device, not portable between machines
+DEFAULT_QUALITY = 5.0
+MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
+# Weights of this many elements and more are stored in bfloat16; gains, biases and norms stay float32.
+BFLOAT16_FROM = 4096
+
+
+# ------------------------------------------------------------------------------- finding exports
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """An export on this machine: its name, its folder and its config.json."""
+
+    name: str
+    path: str
+    config: dict
+
+    @property
+    def fingerprint(self):
+        """4 bytes that name the weights in a file."""
+        return bytes.fromhex(self.config["fingerprint"])
+
+    @property
+    def qualities(self):
+        """(lowest, highest) quality, or None for a model of one rate."""
+        return tuple(self.config["qualities"]) if self.config["qualities"] else None
+
+
+def read_info(path):
+    """The `ModelInfo` of one export's folder. Raises ModelError if it is none."""
+    try:
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        return ModelInfo(config["name"], str(path), config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not an exported model, its config.json cannot be read") from error
+
+
+def installed():
+    """All exports on this machine, the bundled ones first, in order of their names."""
+    folders = [str(pathlib.Path(__file__).parent / "saved_models")]
+    if not os.path.isdir(folders[0]):  # a checkout: setup.py maps the folder beside the package
+        folders = [str(pathlib.Path(__file__).parent.parent / "saved_models")]
+    folders += [f for f in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if f]
+    found = []
+    for folder in folders:
+        for config in sorted(pathlib.Path(folder).glob("*/config.json")):
+            found.append(read_info(config.parent))
+    return found
+
+
+def find(name_or_dir=None):
+    """The export of that name or folder; None finds the default, which is the first one bundled.
+
+    Raises: ModelError that lists the installed models.
+    """
+    if name_or_dir and os.path.isfile(os.path.join(name_or_dir, "config.json")):
+        return read_info(name_or_dir)
+    models = installed()
+    default = [m for m in models if m.config.get("default")]
+    if name_or_dir is None and models:
+        return (default or models)[0]
+    for info in models:
+        if info.name == name_or_dir:
+            return info
+    raise ModelError(
+        f"there is no model {name_or_dir!r}; installed: {', '.join(m.name for m in models) or 'none'}"
+    )
+
+
+def find_fingerprint(fingerprint, name="input"):
+    """The export that wrote a file. Raises ModelError if it is not installed."""
+    models = installed()
+    for info in models:
+        if info.fingerprint == fingerprint:
+            return info
+    raise ModelError(
+        f"{name}: needs the model with fingerprint {fingerprint.hex()}; installed: "
+        + (", ".join(f"{m.name} ({m.fingerprint.hex()})" for m in models) or "none")
+    )
+
+
+# ------------------------------------------------------------------------------- using an export
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPrior:
+    """What an exported step says of its latents: mu and table indexes, both numpy arrays."""
+
+    mu: np.ndarray
+    indexes: np.ndarray
+
+
+class Exported:
+    """A loaded export: the model of `slices.walk`, and the transforms around it.
+
+    Raises: ModelError if the folder does not hold what its config.json says.
+    """
+
+    def __init__(self, info):
+        import tensorflow as tf
+
+        from tfcodec.coding.tables import CodingTables
+
+        self.info, self._tf = info, tf
+        try:
+            self._module = tf.saved_model.load(os.path.join(info.path, "1"))
+            tables = self._module.tables
+            self.tables = CodingTables(
+                **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
+            )
+        except (OSError, ValueError, AttributeError, KeyError) as error:
+            raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
+        self.stride, self.parts = info.config["stride"], info.config["steps"]
+
+    def shapes(self, height, width):
+        """Shape (1, h, w, c) of each step's latents for a picture of that size."""
+        padded = [-(-side // self.stride) * self.stride for side in (height, width)]
+        return [
+            (1, *(side // part["stride"] for side in padded), part["channels"])
+            for part in self.parts
+        ]
+
+    def analysis(self, rgb, rung):
+        """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c]."""
+        latents = self._module.analysis(rgb[None], np.float32([rung]))
+        return [latent.numpy() for latent in latents]
+
+    def estimate(self, rgb, rung):
+        """Bits of each part by the model's own densities, with rounded latents."""
+        bits = self._module.estimate(rgb[None], np.float32([rung]))
+        return {part: float(value[0]) for part, value in bits.items()}
+
+    def step(self, k, state, symbols):
+        if k == 0:
+            state, mu, indexes = self._module.steps[0]()
+        else:
+            state, mu, indexes = self._module.steps[k](state, self._tf.constant(symbols))
+        return state, StepPrior(mu.numpy(), indexes.numpy())
+
+    def finish(self, state, symbols):
+        return self._module.finish(state, self._tf.constant(symbols))
+
+    def synthesis(self, y_hat, rung):
+        """Decoded latents to uint8 [H', W', 3], sides padded to the stride."""
+        return self._module.synthesis(y_hat, np.float32([rung]))[0].numpy()
+
+
+def read_weights(path):
+    """Weights of an export by the path of the model's variable, float32; needs no TensorFlow.
+
+    Raises: ModelError if the folder is no export.
+    """
+    import ml_dtypes
+
+    info = read_info(path)
+    file = os.path.join(path, "1", "variables", "variables.data-00000-of-00001")
+    try:
+        blob = pathlib.Path(file).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: the model cannot be loaded, it is incomplete") from error
+    dtypes = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+    weights = {}
+    for name, place in info.config["weights"].items():
+        dtype, shape = np.dtype(dtypes[place["dtype"]]), place["shape"]
+        flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
+        weights[name] = flat.reshape(shape).astype(np.float32)
+    return weights
+
+
+# ------------------------------------------------------------------------------- making an export
+
+
+def export(model, directory, model_name, preset, config, name=None, weights="bfloat16", note=None):
+    """Writes a trained model as an export; an existing one is replaced when the new one is whole.
+
+    Args:
+        model: a built `CodecModel` of the registry, under any precision policy.
+        directory: the export's folder.
+        model_name, preset, config: what `model` was built from, see tfcodec.models.
+        name: of the export; the folder's name if None.
+        weights: "bfloat16" stores large weights in half the bytes, "float32" stores all exactly.
+        note: dictionary that is added to config.json.
+    Returns: the `ModelInfo`.
+    """
+    import tensorflow as tf
+
+    directory = os.path.normpath(directory)
+    name = name or os.path.basename(directory)
+    values = {v.path: np.array(v) for v in model.variables}
+    values = {path: np.float32(value) for path, value in values.items()}
+    model = _float32_twin(model_name, config, values)
+    stored = {path: _stored(tf, value, weights) for path, value in values.items()}
+    module = _module(tf, model, stored)
+
+    partial = directory + ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(os.path.join(partial, "1"))
+    tf.saved_model.save(module, os.path.join(partial, "1"))
+    arrays = {path: variable.numpy() for path, variable in stored.items()}
+    tables = {key: variable.numpy() for key, variable in module.tables.items()}
+    single = len(model.lambdas) == 1
+    described = {
+        "name": name,
+        "model": model_name,
+        "preset": preset,
+        "config": dataclasses.asdict(config),
+        "fingerprint": _fingerprint(arrays, tables, model),
+        "profile": PROFILE_FLOAT32,
+        "portable": False,
+        "qualities": None if single else [1, 8],
+        "default_quality": None if single else DEFAULT_QUALITY,
+        "lambdas": list(model.lambdas),
+        "stride": model.stride,
+        "steps": list(model.parts),
+        "parameters": int(sum(a.size for a in arrays.values())),
+        "measured": [],
+        **(note or {}),
+        "weights": _places(os.path.join(partial, "1"), arrays),
+    }
+    with open(os.path.join(partial, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(described, file, indent=1)
+        file.write("\n")
+    if os.path.exists(os.path.join(directory, "card.md")):
+        shutil.copy(os.path.join(directory, "card.md"), partial)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(os.path.dirname(directory) or ".", exist_ok=True)
+    os.rename(partial, directory)
+    return read_info(directory)
+
+
+def _float32_twin(model_name, config, values):
+    """The same model under the float32 policy: training may have computed in bfloat16."""
+    import keras
+
+    from tfcodec import models
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        twin = models.module(model_name).build(config, name=model_name).build_weights()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    for variable in twin.variables:
+        variable.assign(values[variable.path])
+    return twin
+
+
+def _stored(tf, value, weights):
+    if weights not in ("bfloat16", "float32"):
+        raise InputError(f"weights are stored as bfloat16 or float32, not as {weights}")
+    large = value.size >= BFLOAT16_FROM and weights == "bfloat16"
+    return tf.Variable(tf.cast(value, tf.bfloat16 if large else tf.float32), trainable=False)
+
+
+def _module(tf, model, stored):
+    """The tf.Module that is saved. Its functions see the stored weights, cast to float32."""
+    import keras
+
+    from tfcodec.coding.tables import CodingTables
+    from tfcodec.entropy.rate import RateMeter
+    from tfcodec.entropy.slices import walk
+
+    rounded = {path: tf.cast(variable, tf.float32) for path, variable in stored.items()}
+    for variable in model.variables:  # the tables are made from the weights as they are stored
+        variable.assign(rounded[variable.path])
+
+    def with_weights(function):
+        def call(*args):
+            mapping = [(v, tf.cast(stored[v.path], tf.float32)) for v in model.variables]
+            with keras.StatelessScope(state_mapping=mapping):
+                return function(*args)
+
+        return call
+
+    def on_cpu(function):
+        # Rates hang on the last bits of what is computed between z and an index: one device.
+        def call(*args):
+            with tf.device("CPU"):
+                return function(*args)
+
+        return call
+
+    def padded(x):
+        """uint8 [1, H, W, 3] to float32 in [0, 1], edges repeated to multiples of the stride."""
+        for axis in (1, 2):
+            side = tf.shape(x)[axis]
+            whole = -(-side // model.stride) * model.stride
+            x = tf.gather(x, tf.minimum(tf.range(whole), side - 1), axis=axis)
+        return tf.cast(x, tf.float32) * (1.0 / 255.0)
+
+    def analysis(x, rung):
+        return model.analysis(padded(x), rung)
+
+    def estimate(x, rung):
+        latents = model.analysis(padded(x), rung)
+        meter = RateMeter(latents, [part["name"] for part in model.parts])
+        walk(model, meter)
+        return meter.bits
+
+    def step(k, state, symbols):
+        state, prior = model.step(k, state, symbols)
+        return state, prior.mu, prior.indexes()
+
+    def synthesis(y_hat, rung):
+        x_hat = tf.cast(model.synthesis(y_hat, rung), tf.float32)
+        return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
+
+    def trace(function, *specs):
+        function = tf.function(function, autograph=False)
+        return function, function.get_concrete_function(*specs).structured_outputs
+
+    def spec_of(outputs):
+        return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), outputs)
+
+    picture = tf.TensorSpec([1, None, None, 3], tf.uint8)
+    rung = tf.TensorSpec([1], tf.float32)
+    module = tf.Module()
+    module.weights = list(stored.values())
+    module.analysis, _ = trace(with_weights(analysis), picture, rung)
+    module.estimate, _ = trace(with_weights(estimate), picture, rung)
+
+    steps, previous = [], []
+    for k, part in enumerate(model.parts):
+
+        def step_k(*previous, k=k):
+            return step(k, *(previous or ({}, None)))
+
+        function, (state, _, _) = trace(on_cpu(with_weights(step_k)), *previous)
+        steps.append(function)
+        symbols = tf.TensorSpec([1, None, None, part["channels"]], tf.int32)
+        previous = [spec_of(state), symbols]
+    module.steps = steps
+    module.finish, y_hat = trace(on_cpu(with_weights(model.finish)), *previous)
+    module.synthesis, _ = trace(with_weights(synthesis), spec_of(y_hat), rung)
+
+    tables = CodingTables.build(model.table_rows())
+    module.tables = {
+        key: tf.Variable(getattr(tables, key), trainable=False)
+        for key in ("lookup", "offsets", "sizes")
+    }
+    return module
+
+
+def _fingerprint(arrays, tables, model):
+    """Hexadecimal of 4 bytes that change with anything that decoding hangs on."""
+    digest = hashlib.sha256()
+    digest.update(repr([list(model.parts), model.stride, PROFILE_FLOAT32]).encode())
+    for name, array in sorted({**arrays, **tables}.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _places(saved_model, arrays):
+    """Where each weight lies in the SavedModel's data file, so that no second copy is needed."""
+    path = os.path.join(saved_model, "variables", "variables.data-00000-of-00001")
+    blob = pathlib.Path(path).read_bytes()
+    return {
+        # Any place will do that holds these very bytes.
+        name: {
+            "offset": blob.index(array.tobytes()),
+            "dtype": str(array.dtype),
+            "shape": list(array.shape),
+        }
+        for name, array in arrays.items()
+    }

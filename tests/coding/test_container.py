@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -177,7 +178,7 @@ def test_any_forged_bytes_give_a_sound_container_or_an_error(tail, kept):
 
 @pytest.mark.parametrize("appended", [b"\0", b"more", FULL_BYTES])
 def test_appended_bytes_are_refused(appended):
-    with pytest.raises(ContainerError, match=f"^k.tfcd: {len(appended)} bytes follow the end"):
+    with pytest.raises(ContainerError, match=f"found more bytes: {len(appended)}; was something"):
         unpack(FULL_BYTES + appended, "k.tfcd")
     assert outcome(resealed(FULL_BYTES + appended)) is None
 
@@ -200,7 +201,7 @@ FLAT = pack(PLAIN)
         (edited(4, "07"), "has format version 7, this release reads version 1"),
         (edited(4, "00"), "has format version 0, this release reads version 1"),
         (FLAT[:20], "payload needs 7 bytes, 2 remain; is the file truncated\\?"),
-        (FLAT[:-1], "checksums needs 8 bytes, 7 remain; is the file truncated\\?"),
+        (FLAT[:-1], "checksums need 8 bytes, 7 remain; is the file truncated\\?"),
         (FLAT[:-1] + b"x", "damaged, its CRC-32 is [0-9a-f]{8} and should be [0-9a-f]{8}"),
         (edited(11, "08", FLAT), "has the flags 0x08, this release knows those up to 0x07"),
         (edited(12, "20", FLAT), "this release knows the coders 0 and 1, got coder 2"),
@@ -211,12 +212,28 @@ FLAT = pack(PLAIN)
         (resealed(FLAT[:13] + b"\0" + FLAT[15:]), "a picture of 768x0 pixels does not exist"),
         (pack(dataclasses.replace(PLAIN, height=10**5, width=10**5)),
          "claims 100000x100000 pixels, --max_pixels allows 268435456"),
+        (edited(21, "04"), "its 4 lanes claim 16 bytes, 12 are there"),
+        (edited(22, "ff" * 14), "the lengths of its 4 lanes are malformed"),
+        (edited(23, "61"), "the lengths of its 4 lanes do not end in zero bits"),
+        (edited(36, "06"), "claims 6 escapes in 4 bytes"),
+        (edited(36, "02"), "expected the end of the escapes, found more bytes: 1"),
+        (edited(36, "00"), "claims 0 escapes in 4 bytes"),
+        (edited(36, "02ffff0300"), "escapes must be within .-32767, got -32768 to 0"),
         (edited(20, "20"), "found the Rice parameter 32, expected at most 31"),
     ],
 )  # fmt: skip
 def test_the_error_says_what_was_expected_and_found(data, message):
     with pytest.raises(ContainerError, match=f"^k.tfcd: {message}"):
         unpack(data, "k.tfcd")
+
+
+def test_a_claimed_length_allocates_nothing():
+    tracemalloc.start()
+    for position in (15, 17, 18):  # width, payload length, escapes length
+        claim = resealed(FULL_BYTES[:position] + b"\xff\xff\xff\xff\x7f" + FULL_BYTES[position:])
+        assert outcome(claim) is None
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
 
 
 def test_the_caller_sets_the_largest_picture():
@@ -252,7 +269,10 @@ def test_a_container_out_of_range_is_not_made(change, message):
 
 def test_the_checksum_is_its_formula():
     rng = np.random.default_rng(3)
-    arrays = [rng.integers(-32767, 32768, shape, np.int32) for shape in [(5, 7), (0,), (2, 3, 4)]]
+    arrays = [
+        rng.integers(-32767, 32768, shape, np.int32)
+        for shape in [(5, 7), (0,), (2, 3, 4), (200, 300)]
+    ]
     flat = [int(s) for array in arrays for s in array.reshape(-1)]
     expected = sum((s + 2**15) * (2 * i + 1) for i, s in enumerate(flat)) % 2**32
     assert symbols_checksum(arrays) == expected

@@ -131,7 +131,7 @@ def test_too_few_or_too_many_escapes_are_a_container_error(coder):
     streams, escapes = encode(coder, steps)
     with pytest.raises(ContainerError, match="^k.tfcd: decoding needs .* 0 remain"):
         decode(coder, (streams, ()), steps)
-    with pytest.raises(ContainerError, match="^k.tfcd: 1 of .* escapes are left over"):
+    with pytest.raises(ContainerError, match="^k.tfcd: 1 of .* escapes left over"):
         decode(coder, (streams, (*escapes, 5)), steps)
     with pytest.raises(ContainerError, match="^k.tfcd: escapes must be within"):
         decode(coder, (streams, (*escapes, 32768)), steps)

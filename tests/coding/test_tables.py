@@ -190,7 +190,7 @@ def test_escapes_are_filled_in_order_and_counted():
     symbols = np.zeros((2, 2), np.int32)
     reader.fill(symbols, np.array([[True, False], [False, True]]))
     assert symbols.tolist() == [[7, 0], [0, -8]]
-    with pytest.raises(ContainerError, match="^k.tfcd: 1 of 3 escapes are left over"):
+    with pytest.raises(ContainerError, match="^k.tfcd: 1 of 3 escapes left over"):
         reader.finish()
     with pytest.raises(ContainerError, match="^k.tfcd: decoding needs 4 more escapes, 1 remain"):
         reader.fill(symbols, np.ones((2, 2), bool))

@@ -35,6 +35,7 @@ _VARINT_BYTES = 5
 _MAX_VARINT = 2 ** (7 * _VARINT_BYTES) - 1
 _MAX_QUOTIENT = 255  # of a Rice code: bounds the work that few bytes can ask for
 _MAX_RICE = 31
+_ODD = np.arange(1, 2**16, 2, dtype=np.uint32)  # weights of the checksum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,10 +179,12 @@ def symbols_checksum(arrays: Iterable[np.ndarray]) -> int:
     """
     total, start = 0, 0
     for array in arrays:
-        symbols = array.reshape(-1).astype(np.uint32) + np.uint32(2**15)  # wraps, as intended
-        weights = np.arange(start, start + symbols.size).astype(np.uint32) * np.uint32(2)
-        total += int(np.sum(symbols * (weights + np.uint32(1)), dtype=np.uint32))
-        start += symbols.size
+        flat = array.reshape(-1)
+        for at in range(0, flat.size, _ODD.size):  # blocks that stay in the cache
+            symbols = flat[at : at + _ODD.size].astype(np.uint32) + np.uint32(2**15)
+            weights = _ODD[: symbols.size] + np.uint32(2 * start % 2**32)
+            total += int(np.sum(symbols * weights, dtype=np.uint32))  # wraps, as it should
+            start += symbols.size
     return total % 2**32
 
 
@@ -252,8 +255,9 @@ class _Reader:
 
     def take(self, part: str, size: int) -> bytes:
         if size > self.remaining:
+            verb = "need" if part.endswith("s") else "needs"
             raise ContainerError(
-                f"{self._name}: {part} needs {size} bytes, {self.remaining} remain; "
+                f"{self._name}: {part} {verb} {size} bytes, {self.remaining} remain; "
                 "is the file truncated?"
             )
         self._at += size
@@ -276,7 +280,7 @@ class _Reader:
     def finish(self, part: str = "the file") -> None:
         if self.remaining:
             raise ContainerError(
-                f"{self._name}: {self.remaining} bytes follow the end of {part}; "
+                f"{self._name}: expected the end of {part}, found more bytes: {self.remaining}; "
                 "was something appended?"
             )
 

@@ -241,7 +241,7 @@ class EscapeReader:
         if self._used != self._values.size:
             raise ContainerError(
                 f"{self._name}: {self._values.size - self._used} of {self._values.size} escapes "
-                "are left over; damaged, or decoded with other weights?"
+                "left over; damaged, or decoded with other weights?"
             )
 
 

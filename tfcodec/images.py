@@ -184,13 +184,16 @@ def write(path: str | os.PathLike, picture: Picture) -> None:
 def check_target(path: str | os.PathLike) -> None:
     """Whether `atomic_write` may put a file here; ask before the work.
 
-    Raises: InputError if the directory is missing or the target is not a regular file.
+    Raises: InputError if the directory is missing or not writable, or the target exists and is not
+        a regular file.
     """
     name = os.fspath(path)
     target = os.path.realpath(path)  # writing through a link keeps the link
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
         raise InputError(f"{name}: the directory {directory} does not exist")
+    if not os.access(directory, os.W_OK):
+        raise InputError(f"{name}: the directory {directory} is not writable")
     if os.path.isdir(target):
         raise InputError(f"{name}: this is a directory; name a file")
     # Renaming over a device or a pipe would replace it: /dev/null must stay what it is.

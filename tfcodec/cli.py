@@ -1,0 +1,470 @@
+"""The command `tfcodec`: encode, decode, info, models.
+
+    tfcodec encode kodim23.png -o k.tfcd --quality 4
+    tfcodec decode k.tfcd -o k.png
+
+One line a file on stdout; notices, failures (one sentence each) and progress on stderr. A failed
+file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
+130 when interrupted. Output files appear complete or not at all.
+
+Only `encode` and `decode` import TensorFlow, and only once a file has proved to be sound.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import logging
+import math
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from tfcodec import export, images, metrics
+from tfcodec.coding import container
+from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
+
+QUALITIES = (1.0, 8.0)
+QUALITY_STEPS = 32  # per unit: a file stores quality as one byte, quality = 1 + byte / 32
+MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
+
+
+def run() -> None:
+    """The console entry: `main` as a process, well-behaved towards pipes and signals."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
+    # As an exception, so that unfinished files are cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as `tfcodec models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command line (default: that of this process); returns the exit status."""
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+        return arguments.command(arguments)
+    except SystemExit as stop:  # argparse has printed the help or what is wrong
+        return stop.code or 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tfcodec", description="A learned image codec.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"tfcodec {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="encode | decode | info | models")
+
+    def command(name: str, function: Callable, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.set_defaults(command=function, parser=sub)
+        return sub
+
+    encode = command("encode", _encode, "Compress pictures to .tfcd files.")
+    _add_files(encode, "pictures: PNG, JPEG, WebP, TIFF, BMP ...", "STEM.tfcd")
+    encode.add_argument(
+        "--model",
+        metavar="NAME_OR_DIR",
+        help="installed model or export (default: the bundled one)",
+    )
+    rate = encode.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help="1 (smallest) to 8 (best), fractions allowed (default: the model's, see `models`)",
+    )
+    rate.add_argument(
+        "--bpp", type=_positive(float), metavar="B", help="best quality of at most B bits per pixel"
+    )
+    rate.add_argument(
+        "--target_bytes", type=_positive(int), metavar="N", help="best quality of at most N bytes"
+    )
+    encode.add_argument(
+        "--coder",
+        choices=container.CODER_NAMES,
+        default=container.CODER_NAMES[container.TFC],
+        help="entropy coder (default: %(default)s)",
+    )
+    encode.add_argument(
+        "--reconstruction", metavar="FILE", help="also write what the decoder will show (one input)"
+    )
+    encode.add_argument(
+        "--check", action="store_true", help="also print PSNR and MS-SSIM of what will be shown"
+    )
+
+    decode = command("decode", _decode, "Decompress .tfcd files to pictures.")
+    _add_files(decode, ".tfcd files", "STEM.png; with -o the suffix chooses the format")
+
+    info = command("info", _info, "Show what .tfcd files say, without loading a model.")
+    info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
+
+    command("models", _models, "List the installed models.")
+    return parser
+
+
+def _version() -> str:
+    return (pathlib.Path(__file__).parent / "version.txt").read_text().strip()
+
+
+def _add_files(parser: argparse.ArgumentParser, inputs: str, output: str) -> None:
+    parser.add_argument("inputs", nargs="+", metavar="IN", help=inputs)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", metavar="OUT", help=f"output file (default: {output})")
+    where.add_argument(
+        "--output_dir", metavar="DIR", help="directory of the outputs (default: beside each input)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    parser.add_argument(
+        "--max_pixels",
+        type=_positive(int),
+        default=container.DEFAULT_MAX_PIXELS,
+        metavar="N",
+        help="refuse larger pictures (default: %(default)s)",
+    )
+
+
+def _quality(text: str) -> float:
+    low, high = QUALITIES
+    value = _number(float, text)
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(
+            f"must be from {low:g} (smallest file) to {high:g} (best), received {text}"
+        )
+    return value
+
+
+def _positive(kind: type) -> Callable[[str], float]:
+    def parse(text: str):
+        value = _number(kind, text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be more than 0, received {text}")
+        return value
+
+    return parse
+
+
+def _number(kind: type, text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"must be {noun}, received {text!r}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One input and its outputs: a .tfcd file, a picture, or both."""
+
+    source: str
+    file: str | None = None
+    picture: str | None = None
+
+    @property
+    def outputs(self) -> list[str]:
+        return [path for path in (self.file, self.picture) if path is not None]
+
+
+class _Console:
+    """Result lines on stdout; everything else on stderr, with a bar of files done if a person looks
+    on and there are several."""
+
+    def __init__(self, files: int):
+        self.failures, self._files, self._done = 0, files, 0
+        self._bar = files > 1 and sys.stderr.isatty()
+
+    def result(self, line: str) -> None:
+        self._clear()
+        print(line, flush=True)
+
+    def notice(self, sentence: str) -> None:
+        self._clear()
+        print("tfcodec:", " ".join(sentence.splitlines()), file=sys.stderr, flush=True)
+
+    def failure(self, error: TfcodecError, job: _Job | None = None) -> None:
+        """Counts and prints; a sentence that names no file of the job gets its input in front."""
+        self.failures += 1
+        sentence = str(error)
+        if job and not sentence.startswith(tuple(f"{p}: " for p in (job.source, *job.outputs))):
+            sentence = f"{job.source}: {sentence}"
+        self.notice(sentence)
+
+    def for_each(self, jobs: list[_Job], work: Callable[[_Job], str]) -> int:
+        """Prints what `work` says of each job, or why it failed; returns the exit status."""
+        try:
+            for job in jobs:
+                self._draw(job.source)
+                try:
+                    self.result(work(job))
+                except TfcodecError as error:
+                    self.failure(error, job)
+                self._done += 1
+        finally:
+            self._clear()
+        return 1 if self.failures else 0
+
+    def _draw(self, name: str) -> None:
+        if self._bar:
+            filled = 24 * self._done // self._files
+            line = f"[{'#' * filled:.<24}] {self._done}/{self._files}  {name}"
+            sys.stderr.write("\r" + line[: shutil.get_terminal_size().columns - 1])
+            sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self._bar:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _plan(
+    arguments: argparse.Namespace, suffix: str, job: Callable[[str, str], _Job]
+) -> list[_Job]:
+    """The jobs of a command line; one that cannot be meant so ends here, with status 2.
+
+    Args:
+        suffix: of outputs that are not named.
+        job: makes one from the paths of its input and output.
+    """
+    refuse = arguments.parser.error
+    if arguments.output is not None and len(arguments.inputs) > 1:
+        refuse(f"-o takes one input, received {len(arguments.inputs)}; use --output_dir")
+    jobs = []
+    for source in arguments.inputs:
+        folder, name = os.path.split(source)
+        folder = folder if arguments.output_dir is None else arguments.output_dir
+        target = os.path.join(folder, os.path.splitext(name)[0] + suffix)
+        jobs.append(job(source, arguments.output or target))
+    taken = {os.path.realpath(source): "is an input" for source in arguments.inputs}
+    for each in jobs:
+        for output in each.outputs:
+            path = os.path.realpath(output)
+            if path in taken:
+                refuse(f"{output}, an output of {each.source}, {taken[path]}, too")
+            taken[path] = f"is an output of {each.source}"
+    return jobs
+
+
+def _ready(jobs: list[_Job], arguments: argparse.Namespace, console: _Console) -> list[_Job]:
+    """The jobs whose outputs can be written; the others fail now, before any work."""
+    if arguments.output_dir is not None:
+        try:
+            os.makedirs(arguments.output_dir, exist_ok=True)
+        except OSError as error:
+            reason = f"is not a directory that can be used ({error.strerror})"
+            console.failure(InputError(f"{arguments.output_dir}: {reason}"))
+            return []
+    ready = []
+    for job in jobs:
+        try:
+            for output in job.outputs:
+                images.check_target(output)
+                if os.path.exists(output) and not arguments.overwrite:
+                    raise InputError(f"{output}: exists already; --overwrite replaces it")
+            if job.picture is not None:
+                images.check_format(job.picture, alpha=False)
+        except InputError as error:
+            console.failure(error, job)
+        else:
+            ready.append(job)
+    return ready
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    if arguments.reconstruction is not None and len(arguments.inputs) > 1:
+        arguments.parser.error(
+            f"--reconstruction takes one input, received {len(arguments.inputs)}"
+        )
+    jobs = _plan(
+        arguments, ".tfcd", lambda source, out: _Job(source, out, arguments.reconstruction)
+    )
+    console = _Console(len(jobs))
+    try:
+        info = export.find(arguments.model)
+        for flag in ("quality", "bpp", "target_bytes"):
+            if info.qualities is None and getattr(arguments, flag) is not None:
+                raise InputError(f"the model {info.name} has one rate; it takes no --{flag}")
+    except TfcodecError as error:
+        console.failure(error)
+        return 1
+
+    def work(job: _Job) -> str:
+        picture = images.read(job.source, arguments.max_pixels)
+        for notice in picture.notices:
+            console.notice(f"{job.source}: {notice}")
+        if job.picture is not None:
+            images.check_format(job.picture, alpha=picture.alpha is not None)
+        model = _codec().load(info.path)
+        start = time.perf_counter()
+        encoded = _encode_to_rate(model, picture, arguments)
+        seconds = time.perf_counter() - start
+        line = _line(job.source, picture, len(encoded.data), seconds)
+        if job.picture is not None or arguments.check:
+            shown = encoded.reconstruction()
+            if arguments.check:
+                line += _quality_figures(picture, shown)
+            if job.picture is not None:
+                images.write(job.picture, shown)
+        images.atomic_write(job.file, encoded.data)
+        return line
+
+    return console.for_each(_ready(jobs, arguments, console), work)
+
+
+def _encode_to_rate(model, picture: images.Picture, arguments: argparse.Namespace):
+    """The `Encoded` picture at the quality, or of the size, that was asked for."""
+    if arguments.bpp is not None:
+        limit = math.floor(arguments.bpp * picture.height * picture.width / 8)
+        wish = f"{limit} bytes of --bpp {arguments.bpp:g}"
+    elif arguments.target_bytes is not None:
+        limit = arguments.target_bytes
+        wish = f"{limit} bytes of --target_bytes"
+    else:
+        return model.encode(picture, arguments.quality, coder=arguments.coder)
+    best, size = None, 0
+    low, high = 0, round((QUALITIES[1] - QUALITIES[0]) * QUALITY_STEPS)
+    while low <= high:  # bisection over the byte that the file stores: 8 encodes at most
+        middle = (low + high) // 2
+        encoded = model.encode(
+            picture, QUALITIES[0] + middle / QUALITY_STEPS, coder=arguments.coder
+        )
+        size = len(encoded.data)
+        if size <= limit:
+            best, low = encoded, middle + 1
+        else:
+            high = middle - 1
+    if best is None:  # the search has ended at the lowest quality, so `size` is the smallest
+        raise InputError(f"the smallest possible file has {size} bytes, more than the {wish}")
+    return best
+
+
+def _decode(arguments: argparse.Namespace) -> int:
+    jobs = _plan(arguments, ".png", lambda source, out: _Job(source, picture=out))
+    console = _Console(len(jobs))
+
+    def work(job: _Job) -> str:
+        data = _read(job.source, arguments.max_pixels)
+        packed = container.unpack(data, job.source, arguments.max_pixels)
+        images.check_format(job.picture, alpha=packed.alpha is not None)
+        info = export.find_fingerprint(packed.fingerprint, job.source)
+        model = _codec().load(info.path)
+        start = time.perf_counter()
+        picture = model.decode(packed, job.source)
+        seconds = time.perf_counter() - start
+        images.write(job.picture, picture)
+        return _line(job.source, packed, len(data), seconds)
+
+    return console.for_each(_ready(jobs, arguments, console), work)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    def work(job: _Job) -> str:
+        data = _read(job.source, container.DEFAULT_MAX_PIXELS)
+        # Nothing is decoded here, so that a picture of any size may be looked at.
+        packed = container.unpack(data, job.source, max_pixels=2**70)
+        try:
+            info = export.find_fingerprint(packed.fingerprint, job.source)
+            model, single = f"{info.name} (installed)", info.qualities is None
+        except ModelError:
+            model, single = "not installed here", False
+        channels = ("gray" if packed.gray else "RGB") + (" with alpha" if packed.alpha else "")
+        parts = ", ".join(f"{n} {part}" for part, n in container.part_sizes(data).items())
+        lanes = len(packed.streams)
+        fields = {
+            "picture": f"{packed.width}x{packed.height}, {channels}",
+            "size": f"{len(data)} bytes, {8 * len(data) / (packed.width * packed.height):.3f} bpp",
+            "bytes": parts,
+            "quality": "one rate" if single else f"{1 + packed.quality / QUALITY_STEPS:g}",
+            "model": f"fingerprint {packed.fingerprint.hex()}, {model}",
+            "profile": f"{packed.profile}",
+            "coder": container.CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
+        }
+        return "\n".join([job.source, *(f"  {key:8}{text}" for key, text in fields.items())])
+
+    console = _Console(files=1)  # too quick for a bar
+    return console.for_each([_Job(source) for source in arguments.inputs], work)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    console = _Console(files=1)
+    try:
+        models = export.installed()
+        default = export.find().name if models else None
+    except ModelError as error:
+        console.failure(error)
+        return 1
+    if not models:
+        console.notice("no models are installed")
+    for info in models:
+        config = info.config
+        size = sum(f.stat().st_size for f in pathlib.Path(info.path).rglob("*") if f.is_file())
+        quality = "one rate"
+        if info.qualities is not None:
+            low, high = info.qualities
+            quality = f"quality {low:g} - {high:g}, default {config['default_quality']:g}"
+        print(
+            info.name + (" (default)" * (info.name == default)),
+            quality,
+            f"{size / 2**20:.1f} MiB",
+            f"fingerprint {info.fingerprint.hex()}",
+            f"portable: {'yes' if config.get('portable') else 'no'}",
+            sep="  ",
+        )
+        for point in config.get("measured", []):
+            print(
+                f"  quality {point['quality']:g}",
+                f"{point['bpp']:.3f} bpp",
+                f"{point['psnr']:.2f} dB PSNR",
+                f"{point['ms_ssim']:.4f} MS-SSIM",
+                sep="  ",
+            )
+    return 0
+
+
+def _codec():
+    """The module `tfcodec.codec`, loaded when the first file needs it, TensorFlow's chatter off."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    return importlib.import_module("tfcodec.codec")
+
+
+def _read(path: str, max_pixels: int) -> bytes:
+    """The bytes of a .tfcd file, and never many more than a file of that many pixels can have."""
+    limit = MAX_BYTES_PER_PIXEL * max_pixels + 2**20
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(container.MAGIC))
+            if start != container.MAGIC:
+                return start  # enough to be refused: whatever it is, it can be large
+            data = start + file.read(limit)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: this is a directory, not a file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > limit:
+        raise ContainerError(f"{path}: is larger than any sound file of {max_pixels} pixels")
+    return data
+
+
+def _line(name: str, picture, size: int, seconds: float) -> str:
+    """A result; `picture` is a Picture or a Container. The seconds are those of the codec alone."""
+    width, height = picture.width, picture.height
+    bpp = 8 * size / (width * height)
+    return f"{name}  {width}x{height}  {size} bytes  {bpp:.3f} bpp  {seconds:.2f} s"
+
+
+def _quality_figures(original: images.Picture, shown: images.Picture) -> str:
+    similarity = metrics.ms_ssim(original.rgb, shown.rgb)
+    figures = f"  {metrics.psnr(original.rgb, shown.rgb):.2f} dB PSNR"
+    return figures + ("" if similarity is None else f"  {similarity:.4f} MS-SSIM")

@@ -105,7 +105,7 @@ def crops(pictures, step_plan, size):
 
 
 def prefetch(make, first, last):
-    """Yields make(first), .., make(last - 1), each made in a thread while the one before is used."""
+    """Yields make(first), .., make(last - 1), each made in a thread while its elder is used."""
     with concurrent.futures.ThreadPoolExecutor(1) as worker:
         ahead = worker.submit(make, first) if first < last else None
         for item in range(first, last):

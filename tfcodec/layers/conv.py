@@ -14,7 +14,7 @@ class DownConv2D(keras.layers.Conv2D):
 
     Args: as `keras.layers.Conv2D`; `padding` is not among them.
     Input:  [B, H, W, C].
-    Output: [B, ceil(H / s), ceil(W / s), filters].
+    Output: [B, ceil(H / s), ceil(W / s), filters] for odd kernels.
     """
 
     def __init__(self, filters, kernel_size, strides=2, **kwargs):
@@ -28,8 +28,10 @@ class DownConv2D(keras.layers.Conv2D):
 
     def compute_output_shape(self, input_shape):
         sides = [
-            None if side is None else -(-side // stride)
-            for side, stride in zip(input_shape[1:3], self.strides, strict=True)
+            None if side is None else (side + 2 * ((k - 1) // 2) - k) // stride + 1
+            for side, stride, k in zip(
+                input_shape[1:3], self.strides, self.kernel_size, strict=True
+            )
         ]
         return (input_shape[0], *sides, self.filters)
 

@@ -4,3 +4,53 @@ Compress an image array to bytes and back with `compress` and `decompress`; `loa
 of one trained model. Importing this package imports neither TensorFlow nor Keras: they come with
 the first use of a function that needs them.
 """
+
+import pathlib
+
+__all__ = ["__version__", "compress", "decompress", "load"]
+__version__ = (pathlib.Path(__file__).parent / "version.txt").read_text().strip()
+
+
+def compress(array, model=None, quality=None):
+    """The bytes of a .tfcd file that holds a picture.
+
+    Args:
+        array: uint8 [H, W] or [H, W, 1] gray, [H, W, 2] gray and alpha, [H, W, 3] RGB or [H, W, 4]
+            RGB and alpha. Alpha is kept without loss.
+        model: name of an installed model, or folder of an export; None for the bundled default.
+        quality: from 1 (smallest) to 8, fractions allowed; None for the model's default. A model of
+            one rate takes None.
+    Raises: InputError for another array or quality, ModelError if there is no such model.
+    Example:
+        >>> import numpy as np, tfcodec
+        >>> data = tfcodec.compress(np.zeros([40, 60, 3], np.uint8), quality=3)
+        >>> tfcodec.decompress(data).shape
+        (40, 60, 3)
+    """
+    from tfcodec import images
+
+    return load(model).encode(images.from_array(array), quality).data
+
+
+def decompress(data, max_pixels=None):
+    """The picture in the bytes of a .tfcd file, as `compress` was given it: uint8 [H, W(, C)].
+
+    Args:
+        data: bytes.
+        max_pixels: larger pictures are refused before anything is allocated; None for 2^28.
+    Raises: ContainerError if the bytes are damaged or none of tfcodec's, ModelError if the model that
+        wrote them is not installed, or computes otherwise on this machine.
+    """
+    from tfcodec import codec, images
+
+    return images.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
+
+
+def load(name_or_dir=None):
+    """The `tfcodec.codec.Codec` of an installed model or an export's folder, kept for next time.
+
+    Raises: ModelError if there is no such model.
+    """
+    from tfcodec import codec
+
+    return codec.load(name_or_dir)

@@ -79,16 +79,17 @@ def installed():
 
 
 def find(name_or_dir=None):
-    """The export of that name or folder; None finds the default, which is the first one bundled.
+    """The export of that name or folder; None finds the bundled default.
 
     Raises: ModelError that lists the installed models.
     """
     if name_or_dir and os.path.isfile(os.path.join(name_or_dir, "config.json")):
         return read_info(name_or_dir)
     models = installed()
-    default = [m for m in models if m.config.get("default")]
-    if name_or_dir is None and models:
-        return (default or models)[0]
+    if name_or_dir is None:
+        if not models:
+            raise ModelError("no model is installed")
+        return next((info for info in models if info.config.get("default")), models[0])
     for info in models:
         if info.name == name_or_dir:
             return info
@@ -336,8 +337,9 @@ def _module(tf, model, stored):
         return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
 
     def trace(function, *specs):
-        function = tf.function(function, autograph=False)
-        return function, function.get_concrete_function(*specs).structured_outputs
+        # Without an input signature a restored function would trace anew for every size.
+        function = tf.function(function, autograph=False, input_signature=specs)
+        return function, function.get_concrete_function().structured_outputs
 
     def spec_of(outputs):
         return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), outputs)

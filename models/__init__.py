@@ -7,6 +7,7 @@ creates them. An unknown name lists the known ones.
 import dataclasses
 import importlib
 
+from tfcodec import complexity
 from tfcodec.errors import InputError
 
 MODELS = ("bmshj2018", "mbt2018_mean")
@@ -30,3 +31,29 @@ def config(name, preset, **changes):
 def build(name, preset, **changes):
     """A model of the zoo with the fields of its preset's `Config` replaced by `changes`."""
     return module(name).build(config(name, preset, **changes), name=name)
+
+
+def describe(name, preset, config):
+    """What a model is and costs, ready for JSON; what `train_tf.py --describe` prints.
+
+    Returns: a dictionary of
+        model, preset, config: as given;
+        parameters: their number; parameters_of: the same of each sub-layer of the model;
+        kmac_per_pixel: thousands of multiply-accumulates, {"encoder", "decoder"};
+        stride: the picture's sides are padded to a multiple of it;
+        latents: one {"name", "stride", "channels"} a step, in coding order.
+    """
+    model = module(name).build(config, name=name).build_weights()
+    macs = complexity.macs_per_pixel(model)
+    return {
+        "model": name,
+        "preset": preset,
+        "config": dataclasses.asdict(config),
+        "parameters": model.count_params(),
+        "parameters_of": {
+            layer.name: layer.count_params() for layer in model.layers if layer.weights
+        },
+        "kmac_per_pixel": {side: round(count / 1000, 3) for side, count in macs.items()},
+        "stride": model.stride,
+        "latents": list(model.parts),
+    }

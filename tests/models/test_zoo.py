@@ -1,0 +1,143 @@
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from harness import gradients
+
+from tfcodec import losses, models
+from tfcodec.entropy.slices import walk
+from tfcodec.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[2]
+ALL = [(name, preset) for name in models.MODELS for preset in models.module(name).PRESETS]
+TINY = {"widths": (8, 8, 8), "filters": 8, "latents": 12}
+
+# Trainable parameters as in CompressAI, quantiles included.
+PARAMETERS = {
+    ("bmshj2018", "factorized-n128"): 2_998_147,
+    ("bmshj2018", "factorized-n192"): 7_030_531,
+    ("bmshj2018", "n128"): 5_075_843,
+    ("bmshj2018", "n192"): 11_816_323,
+    ("mbt2018_mean", "n128"): 7_028_003,
+    ("mbt2018_mean", "n192"): 17_561_699,
+}
+
+
+@pytest.fixture(scope="module")
+def described():
+    """`models.describe` of every preset, by (model, preset)."""
+    return {key: models.describe(*key, models.config(*key)) for key in ALL}
+
+
+@pytest.mark.parametrize("name,preset", PARAMETERS)
+def test_the_papers_presets_have_the_papers_parameters(described, name, preset):
+    assert described[name, preset]["parameters"] == PARAMETERS[name, preset]
+
+
+@pytest.mark.parametrize("name,preset", ALL)
+def test_a_description_is_json_and_its_parts_add_up(described, name, preset):
+    found = described[name, preset]
+    assert json.loads(json.dumps(found))["latents"] == found["latents"]
+    assert sum(found["parameters_of"].values()) == found["parameters"]
+
+
+def test_multiply_accumulates_are_those_of_the_formula(described):
+    # bmshj2018 factorized, N = 128, M = 192: a 5x5 layer costs 25 C_in C_out at its lower
+    # resolution, GDN C^2 at each of its pixels.
+    gdn = 128**2 * (1 / 4 + 1 / 16 + 1 / 64)
+    convs = 25 * (3 * 128 / 4 + 128**2 / 16 + 128**2 / 64 + 128 * 192 / 256)
+    for count in described["bmshj2018", "factorized-n128"]["kmac_per_pixel"].values():
+        assert count == pytest.approx((gdn + convs) / 1000, abs=1e-3)
+
+
+def test_the_page_of_models_is_up_to_date(described):
+    spec = importlib.util.spec_from_file_location("make_models", ROOT / "docs" / "make_models.py")
+    make_models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_models)
+    expected = make_models.page([described[key] for key in ALL])
+    assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == expected, (
+        "run `python docs/make_models.py`"
+    )
+
+
+def test_the_list_has_a_line_a_model():
+    run = subprocess.run(
+        [sys.executable, ROOT / "train_tf.py", "--list"], capture_output=True, text=True, check=True
+    )
+    lines = dict(line.split(": ") for line in run.stdout.splitlines())
+    assert {name: presets.split() for name, presets in lines.items()} == {
+        name: list(models.module(name).PRESETS) for name in models.MODELS
+    }
+
+
+@pytest.mark.parametrize(
+    "name,preset",
+    [("bmshj2018", "compact"), ("bmshj2018", "factorized-compact"), ("mbt2018_mean", "compact")],
+)
+def test_every_weight_of_a_compact_model_receives_a_gradient(name, preset):
+    model = models.build(name, preset, **TINY).build_weights()
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:  # away from the start, where some kernels are zero
+        if weight.path.endswith("kernel"):
+            weight.assign_add(rng.normal(0, 0.02, weight.shape))
+    x = rng.integers(0, 256, [4, 64, 64, 3], dtype=np.uint8)
+    rung = np.float32([0, 2.5, 5, 7])  # touches six of the eight rungs
+    keys = np.uint32([1, 2, 3, 4])
+    found = gradients(
+        lambda: losses.rate_distortion(model, x, rung, keys)[0], model.trainable_weights
+    )
+    for weight, gradient in zip(model.trainable_weights, found, strict=True):
+        assert gradient is not None and np.all(np.isfinite(gradient)), weight.path
+        assert np.any(gradient), f"{weight.path} receives no gradient"
+
+
+@pytest.mark.parametrize("name,preset", ALL)
+def test_latents_have_the_shapes_that_the_parts_promise(name, preset):
+    changes = TINY if models.config(name, preset).widths else {"filters": 8, "latents": 12}
+    model = models.build(name, preset, **changes).build_weights()
+    height, width = 2 * model.stride, 3 * model.stride
+    x = np.random.default_rng(0).random([1, height, width, 3], dtype=np.float32)
+    latents = model.analysis(x, np.zeros([1], np.float32))
+    assert len(latents) == len(model.parts)
+    for latent, part in zip(latents, model.parts, strict=True):
+        stride = part["stride"]
+        assert latent.shape == (1, height // stride, width // stride, part["channels"])
+        assert keras.backend.standardize_dtype(latent.dtype) == "float32"
+    x_hat, bits = model(x)
+    assert x_hat.shape == x.shape and set(bits) == {part["name"] for part in model.parts}
+
+
+@pytest.mark.parametrize("name,preset", ALL)
+def test_every_index_names_a_row_of_the_tables(name, preset):
+    changes = TINY if models.config(name, preset).widths else {"filters": 8, "latents": 12}
+    model = models.build(name, preset, **changes).build_weights()
+    rows = len(model.table_rows())
+    rng, seen = np.random.default_rng(0), []
+
+    class Symbols:
+        num_steps = len(model.parts)
+
+        def __call__(self, k, prior):
+            seen.append(np.array(prior.indexes()).reshape(-1))
+            part = model.parts[k]
+            side = model.stride // part["stride"]
+            return np.int32(rng.normal(0, 30, [1, side, side, part["channels"]]))
+
+    y_hat = walk(model, Symbols())
+    seen = np.concatenate(seen)
+    assert seen.min() == 1 and seen.max() <= rows  # row 0 is the codec's own
+    assert y_hat.shape[-1] == model.parts[-1]["channels"]
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(InputError) as error:
+        models.config("gan", "compact")
+    assert str(error.value) == "there is no model 'gan'; the models are bmshj2018, mbt2018_mean"
+    with pytest.raises(InputError) as error:
+        models.build("mbt2018_mean", "huge")
+    assert str(error.value) == "mbt2018_mean has no preset 'huge'; it has compact, n128, n192"

@@ -1,0 +1,65 @@
+"""How much arithmetic a model costs: multiply-accumulates, counted while a small picture passes.
+
+Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN; what
+is linear in the number of activations (biases, rectifiers, gains, priors) is left out, as usual.
+"""
+
+import contextlib
+import math
+
+import keras
+import numpy as np
+
+from tfcodec.entropy.rate import RateMeter
+from tfcodec.entropy.slices import walk
+from tfcodec.layers.gdn import GDN
+
+
+def macs_per_pixel(model):
+    """Multiply-accumulates for each pixel of the picture: {"encoder": float, "decoder": float}.
+
+    Both run the steps of the walk; the encoder's analysis and the decoder's synthesis come on top.
+
+    Args: model: a built `CodecModel`.
+    """
+    side = model.stride
+    x, rung = np.zeros([1, side, side, 3], np.float32), np.zeros([1], np.float32)
+    with _counting() as analysis:
+        latents = model.analysis(x, rung)
+    with _counting() as steps:
+        y_hat = walk(model, RateMeter(latents, [part["name"] for part in model.parts]))
+    with _counting() as synthesis:
+        model.synthesis(y_hat, rung)
+    return {
+        "encoder": (sum(analysis) + sum(steps)) / side**2,
+        "decoder": (sum(steps) + sum(synthesis)) / side**2,
+    }
+
+
+@contextlib.contextmanager
+def _counting():
+    """A list that gets the multiply-accumulates of each layer called inside the block."""
+    macs, call = [], keras.layers.Layer.__call__
+
+    def counted(layer, *args, **kwargs):
+        output = call(layer, *args, **kwargs)
+        macs.append(_layer_macs(layer, args[0], output))
+        return output
+
+    keras.layers.Layer.__call__ = counted
+    try:
+        yield macs
+    finally:
+        keras.layers.Layer.__call__ = call
+
+
+def _layer_macs(layer, x, output):
+    """Multiply-accumulates of one layer itself, without the layers inside it."""
+    if isinstance(layer, keras.layers.Conv2DTranspose):
+        return math.prod(x.shape[:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+        # The kernel's axes are [.., inputs of a group, outputs]; an output sees all but the last.
+        return math.prod(output.shape) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, GDN):
+        return math.prod(output.shape) * x.shape[-1]
+    return 0

@@ -7,6 +7,7 @@ the weights. On JAX the pictures live on the device and crops are cut inside the
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -87,6 +88,7 @@ class Trainer:
             global_clipnorm=settings.clip_norm,
             use_ema=True,
             ema_momentum=settings.ema,
+            name="adam",  # part of the variables' paths, which Keras would number
         )
         self.optimizer.build(model.trainable_variables)
         self.step = 0
@@ -149,14 +151,17 @@ class Trainer:
             shutil.rmtree(older)
 
     def restore(self, path):
-        """Continues from a checkpoint of `save`."""
+        """Continues from a checkpoint of `save`.
+
+        Raises: InputError if it is of another model.
+        """
         arrays = load_arrays(path)
         for prefix, variables in (
             ("model", self.model.variables),
             ("optimizer", self.optimizer.variables),
         ):
-            for variable in variables:
-                variable.assign(arrays[f"{prefix}/{variable.path}"])
+            named = {k[len(prefix) + 1 :]: v for k, v in arrays.items() if k.startswith(prefix)}
+            _assign(variables, named, path)
         with open(os.path.join(path, "state.json")) as file:
             self.step = json.load(file)["step"]
 
@@ -204,8 +209,13 @@ def initialise(model, path):
         weights = export.read_weights(path)
     else:
         weights = averaged_weights((checkpoints(path) or [path])[-1])
-    for variable in model.variables:
-        value = weights.get(variable.path)
+    _assign(model.variables, weights, path)
+
+
+def _assign(variables, values, path):
+    """Gives each variable its value by path; raises InputError for one missing or misshapen."""
+    for variable in variables:
+        value = values.get(variable.path)
         if value is None or tuple(value.shape) != tuple(variable.shape):
             found = "nothing" if value is None else list(value.shape)
             expected = list(variable.shape)
@@ -264,11 +274,12 @@ def _jax_steps(trainer):
     size = settings.crop
     pictures = [trainer.pictures[k] for k in range(len(trainer.pictures))]
     sides = np.int32([p.shape[:2] for p in pictures])
-    starts = np.cumsum([0] + [p.size for p in pictures[:-1]])
-    if starts[-1] + pictures[-1].size >= 2**31:
+    starts = np.cumsum([0] + [p.size for p in pictures])  # the last is the end of all
+    if starts[-1] >= 2**31:
         raise InputError("the decoded pictures exceed 2 GiB; the device's index has 32 bits")
-    pixels = jax.device_put(np.concatenate([p.reshape(-1) for p in pictures]))
-    sides, starts = jax.device_put(sides), jax.device_put(starts.astype(np.int32))
+    pixels = np.concatenate([np.empty(0, np.uint8), *(p.reshape(-1) for p in pictures)])
+    pixels, sides = jax.device_put(pixels), jax.device_put(sides)
+    starts = jax.device_put(starts.astype(np.int32))
 
     def crop(pixels, plan):
         """One crop [size, size, 3] for one example's plan: rows cut from the flat buffer."""
@@ -363,12 +374,22 @@ def validate(model, pictures, crop, batch_size=8):
     return points
 
 
+@functools.lru_cache(maxsize=1)
 def _compiled(model):
+    """The forward pass of evaluation; kept, because validation comes again and again."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.function(lambda x, rung: model(x, rung), reduce_retracing=True)
-    return model
+    import jax
+
+    @jax.jit
+    def forward(values, x, rung):
+        mapping = list(zip(model.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return model(x, rung)
+
+    return lambda x, rung: forward([v.value for v in model.variables], x, rung)
 
 
 def fit(trainer, run_dir, validation=None):

@@ -171,7 +171,9 @@ def test_a_missing_model_lists_the_installed_ones():
 def test_files_of_a_model_found_by_the_environment_decode(tmp_path, monkeypatch):
     info = exports.tiny_export(str(tmp_path / "mine"))
     data = codec.Codec(info).encode(images.from_array(noise(20, 30))).data
-    with pytest.raises(ModelError, match=f"k.tfcd: needs the model with .* {info.config['fingerprint']}"):
+    with pytest.raises(
+        ModelError, match=f"k.tfcd: needs the model with .* {info.config['fingerprint']}"
+    ):
         codec.decode_file_bytes(data, "k.tfcd")
     monkeypatch.setenv(export.MODELS_VARIABLE, str(tmp_path))
     assert codec.decode_file_bytes(data, "k.tfcd").rgb.shape == (20, 30, 3)

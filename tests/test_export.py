@@ -58,7 +58,9 @@ def test_training_starts_from_an_export(tiny):
     training.initialise(other, info.path)
     np.testing.assert_array_equal(np.array(other.variables[0]), np.array(model.variables[0]))
     wider, _ = exports.tiny_model(latents=9)
-    with pytest.raises(InputError, match=r"conv3/kernel should be \[5, 5, 8, 9\], found \[5, 5, 8, 8\]"):
+    with pytest.raises(
+        InputError, match=r"conv3/kernel should be \[5, 5, 8, 9\], found \[5, 5, 8, 8\]"
+    ):
         training.initialise(wider, info.path)
 
 

@@ -1,4 +1,4 @@
-"""Whatever the bytes: a picture of the claimed size, or one sentence; no crash, no hang, no growth."""
+"""Whatever the bytes: a picture of the claimed size, or one sentence; no crash, hang or growth."""
 
 import faulthandler
 import resource

@@ -16,7 +16,7 @@ QUALITY_STEPS = 32  # of one unit of quality: the byte in the file is 32 (qualit
 
 @dataclasses.dataclass
 class Encoded:
-    """A compressed picture: `data`, the bytes of the file, and what the encoder knows beside them."""
+    """A compressed picture: `data`, the bytes of the file, and what the encoder knows besides."""
 
     data: bytes
     _codec: "Codec"
@@ -27,8 +27,12 @@ class Encoded:
     def reconstruction(self):
         """The `Picture` that decoding `data` gives."""
         return self._codec.synthesize(
-            self._y_hat, self._rung, self._picture.height, self._picture.width,
-            self._picture.gray, self._picture.alpha,
+            self._y_hat,
+            self._rung,
+            self._picture.height,
+            self._picture.width,
+            self._picture.gray,
+            self._picture.alpha,
         )
 
     @functools.cached_property
@@ -118,8 +122,8 @@ class Codec:
         decoder.finish()
         if box.symbols_checksum(visitor.symbols) != container.checksum:
             raise ModelError(
-                f"{name}: the decoded symbols differ from the encoder's; the file is damaged, or was "
-                f"written where {self.name} computes otherwise (another processor or TensorFlow)"
+                f"{name}: the decoded symbols differ from the encoder's; the file is damaged, or "
+                f"{self.name} computes otherwise here (another processor or TensorFlow)"
             )
         rung = self._rung(container.quality)
         return self.synthesize(y_hat, rung, height, width, container.gray, alpha)

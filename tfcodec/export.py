@@ -3,12 +3,12 @@
 An export is a folder:
 
     NAME/1/           the SavedModel, as TF Serving wants it; 1 is its version
-    NAME/config.json  what it is: fingerprint, steps, qualities, measured points, place of the weights
+    NAME/config.json  what it is: fingerprint, steps, qualities, measured points, weights' places
     NAME/card.md      what a person should know of it
 
-It holds the functions that the walk of `entropy.slices` needs, traced once for any height and width,
-batch 1: `analysis(x uint8, rung) -> latents`, `steps[k](state, symbols) -> state, mu, indexes`,
-`finish(state, symbols) -> y_hat`, `synthesis(y_hat, rung) -> uint8`, and `estimate(x, rung) -> bits`
+It holds the functions that the walk of `entropy.slices` needs, for any height and width, batch 1:
+`analysis(x uint8, rung) -> latents`, `steps[k](state, symbols) -> state, mu, indexes`,
+`finish(state, symbols) -> y_hat`, `synthesis(y_hat, rung) -> uint8`, `estimate(x, rung) -> bits`
 of the model itself. Encoder and decoder run the very same compiled steps. The coding tables are
 integers, made once here and never derived again.
 
@@ -29,7 +29,7 @@ from tfcodec.errors import InputError, ModelError
 PROFILE_FLOAT32 = 0  # arithmetic profile: float32 on the CPU device, not portable between machines
 DEFAULT_QUALITY = 5.0
 MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
-# Weights of this many elements and more are stored in bfloat16; gains, biases and norms stay float32.
+# Weights of this many elements are stored in bfloat16; gains, biases, norms stay float32.
 BFLOAT16_FROM = 4096
 
 
@@ -62,7 +62,9 @@ def read_info(path):
             config = json.load(file)
         return ModelInfo(config["name"], str(path), config)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not an exported model, its config.json cannot be read") from error
+        raise ModelError(
+            f"{path}: not an exported model, its config.json cannot be read"
+        ) from error
 
 
 def installed():
@@ -93,9 +95,8 @@ def find(name_or_dir=None):
     for info in models:
         if info.name == name_or_dir:
             return info
-    raise ModelError(
-        f"there is no model {name_or_dir!r}; installed: {', '.join(m.name for m in models) or 'none'}"
-    )
+    names = ", ".join(info.name for info in models) or "none"
+    raise ModelError(f"there is no model {name_or_dir!r}; installed: {names}")
 
 
 def find_fingerprint(fingerprint, name="input"):
@@ -140,7 +141,9 @@ class Exported:
                 **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
             )
         except (OSError, ValueError, AttributeError, KeyError) as error:
-            raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
+            raise ModelError(
+                f"{info.path}: the model cannot be loaded, it is incomplete"
+            ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
 
     def shapes(self, height, width):

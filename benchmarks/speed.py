@@ -1,0 +1,99 @@
+"""Seconds of the bundled model: encode and decode warm, by part, and a cold command-line decode.
+
+    python benchmarks/speed.py examples/kodim23.png --runs 9
+
+The cold decode is a whole process, paired with `python -c "import tensorflow"` in the same run:
+machines differ and wander, so read the difference.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def main():
+    flags = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    flags.add_argument("image")
+    flags.add_argument("--model", help="name or folder; default: the bundled one")
+    flags.add_argument("--quality", type=float)
+    flags.add_argument("--runs", type=int, default=9)
+    args = flags.parse_args()
+
+    import tfcodec
+    from tfcodec import images
+    from tfcodec.coding import container
+    from tfcodec.entropy import slices
+
+    picture = images.read(args.image)
+    codec = tfcodec.load(args.model)
+    data = codec.encode(picture, args.quality).data
+    codec.decode(container.unpack(data))
+    size = f"{picture.width}x{picture.height}"
+    print(f"{codec.name}, {size}, {len(data)} bytes, median of {args.runs} (minimum)")
+
+    exported, parts = codec.exported, {}
+
+    @contextlib.contextmanager
+    def timed(name):
+        start = time.perf_counter()
+        yield
+        parts.setdefault(name, []).append(time.perf_counter() - start)
+
+    def watched(name, function):
+        def call(*arguments):
+            with timed(name):
+                return function(*arguments)
+
+        return call
+
+    for name in ("analysis", "step", "finish", "synthesis"):
+        setattr(exported, name, watched(name, getattr(exported, name)))
+    for _ in range(args.runs):
+        with timed("encode"):
+            codec.encode(picture, args.quality)
+    _table("encode", parts, args.runs)
+    parts.clear()
+    for _ in range(args.runs):
+        with timed("decode"):
+            codec.decode(container.unpack(data))
+    _table("decode", parts, args.runs)
+    assert slices  # the walk and the coder are what a total holds beside its parts
+
+    with tempfile.TemporaryDirectory() as folder:
+        file, target = os.path.join(folder, "k.tfcd"), os.path.join(folder, "k.png")
+        pathlib.Path(file).write_bytes(data)
+        script = str(ROOT / "encode_decode.py")
+        decode = [sys.executable, script, "decode", file, "-o", target, "--overwrite"]
+        plain = [sys.executable, "-c", "import tensorflow"]
+        times = {"import tensorflow": [], "cold decode": []}
+        for _ in range(max(3, args.runs // 2)):
+            for name, command in (("import tensorflow", plain), ("cold decode", decode)):
+                start = time.perf_counter()
+                subprocess.run(command, check=True, capture_output=True)
+                times[name].append(time.perf_counter() - start)
+        for name, values in times.items():
+            print(f"  {name:18} {statistics.median(values):6.2f} s ({min(values):.2f})")
+        extra = [b - a for a, b in zip(*times.values(), strict=True)]
+        print(f"  {'difference':18} {statistics.median(extra):6.2f} s ({min(extra):.2f})")
+
+
+def _table(total, parts, runs):
+    for name, values in parts.items():
+        # A part is called once or several times a run: sum them up by run.
+        calls = len(values) // runs
+        sums = [sum(values[k * calls : (k + 1) * calls]) for k in range(runs)]
+        label = name if name == total else f"  {name}"
+        print(f"  {label:18} {statistics.median(sums):6.3f} s ({min(sums):.3f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -53,7 +53,7 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
     straight = training.Trainer(_model(), pictures, SETTINGS)
     start = _state(straight)
     training.fit(straight, str(tmp_path / "a"), validation=pictures)
-    assert [r["step"] for r in _records(tmp_path / "a")] == [2, 4, 6, 6]
+    assert [r["step"] for r in _records(tmp_path / "a")] == [2, 3, 4, 6, 6]
     names = [path.rsplit("/", 1)[-1] for path in training.checkpoints(str(tmp_path / "a"))]
     assert names == ["step-00000003", "step-00000006"]
     points = _records(tmp_path / "a")[-1]["validation"]
@@ -105,6 +105,19 @@ def test_a_loss_that_is_not_a_number_ends_the_run_in_a_sentence(tmp_path):
     )
     with pytest.raises(InputError, match="the loss is nan at step 2; lower the rate"):
         training.fit(diverged, str(tmp_path))
+
+
+def test_what_is_due_every_so_many_steps_happens_also_when_steps_come_in_leaps(tmp_path):
+    saved = []
+    leaping = types.SimpleNamespace(
+        settings=dataclasses.replace(SETTINGS, steps=14, log_every=6, checkpoint_every=10),
+        step=0,
+        run=lambda last: ((step, {"loss": 1.0}) for step in (4, 8, 12, 14)),
+        save=saved.append,
+    )
+    training.fit(leaping, str(tmp_path))
+    assert [r["step"] for r in _records(tmp_path)] == [8, 12, 14]
+    assert len(saved) == 2  # at 12 and at the end
 
 
 def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):

@@ -406,16 +406,16 @@ def fit(trainer, run_dir, validation=None):
         trainer.restore(found[-1])
         logging.info("resumed %s", found[-1])
     summary = _Summary(run_dir)
-    clock, since = time.monotonic(), trainer.step
+    clock, since, before = time.monotonic(), trainer.step, trainer.step
     try:
         for step, metrics in trainer.run(settings.steps):
             last = step >= settings.steps
-            width = settings.steps_per_dispatch
 
-            def due(every, step=step, width=width):
-                return every and step % every < width
+            def due(every, step=step, before=before):
+                return every and step // every > before // every
 
-            if due(settings.log_every) or last:
+            # A checkpoint comes with a look at the loss: broken weights must not push out sound ones.
+            if due(settings.log_every) or due(settings.checkpoint_every) or last:
                 values = {k: float(keras.ops.convert_to_numpy(v)) for k, v in metrics.items()}
                 if not math.isfinite(values["loss"]):
                     raise InputError(f"the loss is {values['loss']} at step {step}; lower the rate")
@@ -425,6 +425,7 @@ def fit(trainer, run_dir, validation=None):
                 logging.info(
                     "step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in values.items())
                 )
+            pause = time.monotonic()
             if due(settings.checkpoint_every) or last:
                 trainer.save(run_dir)
             if validation and (due(settings.validate_every) or last):
@@ -433,6 +434,8 @@ def fit(trainer, run_dir, validation=None):
                 summary.write(step, {"validation": points})
                 line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
                 logging.info("step %d  validation  %s", step, line)
+            clock += time.monotonic() - pause  # what is timed are the steps alone
+            before = step
     except KeyboardInterrupt:
         trainer.save(run_dir)
         logging.info("stopped at step %d; the same command continues", trainer.step)

@@ -414,7 +414,7 @@ def fit(trainer, run_dir, validation=None):
             def due(every, step=step, before=before):
                 return every and step // every > before // every
 
-            # A checkpoint comes with a look at the loss: broken weights must not push out sound ones.
+            # A checkpoint comes with a look at the loss: no broken weights push out sound ones.
             if due(settings.log_every) or due(settings.checkpoint_every) or last:
                 values = {k: float(keras.ops.convert_to_numpy(v)) for k, v in metrics.items()}
                 if not math.isfinite(values["loss"]):

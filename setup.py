@@ -46,7 +46,7 @@ setuptools.setup(
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
-            "ruff>=0.9",
+            "ruff~=0.17.0",  # another version may format otherwise
             "scipy>=1.11",
             "scikit-image>=0.24",
         ],

@@ -28,7 +28,6 @@ from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 
 QUALITIES = (1.0, 8.0)
-QUALITY_STEPS = 32  # per unit: a file stores quality as one byte, quality = 1 + byte / 32
 MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
 
 
@@ -331,11 +330,11 @@ def _encode_to_rate(model, picture: images.Picture, arguments: argparse.Namespac
     else:
         return model.encode(picture, arguments.quality, coder=arguments.coder)
     best, size = None, 0
-    low, high = 0, round((QUALITIES[1] - QUALITIES[0]) * QUALITY_STEPS)
+    low, high = 0, round((QUALITIES[1] - QUALITIES[0]) * container.QUALITY_STEPS)
     while low <= high:  # bisection over the byte that the file stores: 8 encodes at most
         middle = (low + high) // 2
         encoded = model.encode(
-            picture, QUALITIES[0] + middle / QUALITY_STEPS, coder=arguments.coder
+            picture, QUALITIES[0] + middle / container.QUALITY_STEPS, coder=arguments.coder
         )
         size = len(encoded.data)
         if size <= limit:
@@ -383,7 +382,9 @@ def _info(arguments: argparse.Namespace) -> int:
             "picture": f"{packed.width}x{packed.height}, {channels}",
             "size": f"{len(data)} bytes, {8 * len(data) / (packed.width * packed.height):.3f} bpp",
             "bytes": parts,
-            "quality": "one rate" if single else f"{1 + packed.quality / QUALITY_STEPS:g}",
+            "quality": "one rate"
+            if single
+            else f"{1 + packed.quality / container.QUALITY_STEPS:g}",
             "model": f"fingerprint {packed.fingerprint.hex()}, {model}",
             "profile": f"{packed.profile}",
             "coder": container.CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),

@@ -11,8 +11,6 @@ from tfcodec.coding import open_decoder, open_encoder
 from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
 from tfcodec.errors import InputError, ModelError
 
-QUALITY_STEPS = 32  # of one unit of quality: the byte in the file is 32 (quality - 1)
-
 
 @dataclasses.dataclass
 class Encoded:
@@ -147,14 +145,14 @@ class Codec:
         lowest, highest = self.qualities
         if not lowest <= quality <= highest:
             raise InputError(f"quality is from {lowest} to {highest}, not {quality:g}")
-        return round((quality - 1) * QUALITY_STEPS)
+        return round((quality - 1) * box.QUALITY_STEPS)
 
     def _rung(self, byte):
         """Place on the ladder of lambdas for a file's quality byte; beyond its end, the end."""
         if self.qualities is None:
             return 0.0
         rungs = len(self.info.config["lambdas"]) - 1
-        share = byte / QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
+        share = byte / box.QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
         return min(share, 1.0) * rungs
 
 

@@ -429,11 +429,14 @@ def fit(trainer, run_dir, validation=None):
             if due(settings.checkpoint_every) or last:
                 trainer.save(run_dir)
             if validation and (due(settings.validate_every) or last):
+                # Both: the average lags behind while the rate is high, and is what gets exported.
+                results = {"validation": validate(trainer.model, validation, settings.crop)}
                 with trainer.averaged() as model:
-                    points = validate(model, validation, settings.crop)
-                summary.write(step, {"validation": points})
-                line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
-                logging.info("step %d  validation  %s", step, line)
+                    results["validation_averaged"] = validate(model, validation, settings.crop)
+                summary.write(step, results)
+                for name, points in results.items():
+                    line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
+                    logging.info("step %d  %s  %s", step, name, line)
             clock += time.monotonic() - pause  # what is timed are the steps alone
             before = step
     except KeyboardInterrupt:
@@ -460,10 +463,10 @@ class _Summary:
             return
         with self.writer.as_default(step):
             for name, value in values.items():
-                if name == "validation":
+                if isinstance(value, list):  # the points of a validation
                     for point in value:
                         for key in ("bpp", "psnr"):
-                            self.tf.summary.scalar(f"validation/{key}_{point['rung']}", point[key])
+                            self.tf.summary.scalar(f"{name}/{key}_{point['rung']}", point[key])
                 else:
                     self.tf.summary.scalar(name, value)
         self.writer.flush()

@@ -24,6 +24,7 @@ MAGIC = b"tfcd"
 VERSION = 1
 # Decoding takes about 210 bytes of memory a pixel: this is a picture that 8 GiB can hold.
 DEFAULT_MAX_PIXELS = 2**25
+QUALITY_STEPS = 32  # in a unit of quality: the byte in the file is 32 (quality - 1)
 MAX_LANES = 1024
 
 TFC, RANGE_CODER = 0, 1

@@ -39,7 +39,12 @@ def parser():
     flags.add_argument(
         "--init_from",
         metavar="PATH",
-        help="start from the weights of an export, or of a checkpoint of another run",
+        help="start from the weights of an export, a --weights_dir, or a checkpoint of another run",
+    )
+    flags.add_argument(
+        "--weights_dir",
+        metavar="DIR",
+        help="with every checkpoint, also write the averaged weights there, for --init_from",
     )
     flags.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
     flags.add_argument("--name", help="name of the export; default: the folder's")
@@ -114,7 +119,7 @@ def train(args, config):
     with open(os.path.join(args.run_dir, "model.json"), "w") as file:
         described = {"model": args.model, "preset": args.preset}
         json.dump({**described, "config": dataclasses.asdict(config)}, file, indent=1)
-    training.fit(trainer, args.run_dir, validation)
+    training.fit(trainer, args.run_dir, validation, args.weights_dir)
     if args.export:
         from tfcodec import export
 

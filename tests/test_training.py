@@ -139,3 +139,14 @@ def test_the_learning_rate_rises_stays_and_falls():
     np.testing.assert_allclose(rate, [1e-5, 5e-4, 1e-3, 1e-3, 1e-3, falling, 1e-5], rtol=1e-4)
     longer = training.Schedule(dataclasses.replace(s, steps=9000))
     assert float(longer(700)) == float(training.Schedule(s)(700))  # a run can be continued
+
+
+def test_the_averaged_weights_travel_alone(pictures, tmp_path):
+    trainer = training.Trainer(_model(), pictures, SETTINGS)
+    training.fit(trainer, str(tmp_path / "run"), weights_dir=str(tmp_path / "weights"))
+    other = _model(seed=9)
+    training.initialise(other, str(tmp_path / "weights"))
+    with trainer.averaged() as model:
+        for ours, theirs in zip(other.variables, model.variables, strict=True):
+            np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+    assert not (tmp_path / "weights.partial").exists()

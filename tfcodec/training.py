@@ -139,9 +139,7 @@ class Trainer:
         arrays |= {f"optimizer/{v.path}": v for v in self.optimizer.variables}
         if len(arrays) != len(self.model.variables) + len(self.optimizer.variables):
             raise ValueError("two variables share a path; give their layers names of their own")
-        arrays = {name: keras.ops.convert_to_numpy(v) for name, v in arrays.items()}
-        for k, piece in enumerate(_pieces(arrays)):
-            np.savez(os.path.join(partial, f"piece-{k:02d}.npz"), **piece)
+        _write_pieces(partial, arrays)
         state = {"step": self.step, "settings": dataclasses.asdict(self.settings)}
         with open(os.path.join(partial, "state.json"), "w") as file:
             json.dump(state, file, indent=1)
@@ -149,6 +147,19 @@ class Trainer:
         os.rename(partial, target)
         for older in checkpoints(directory)[:-2]:
             shutil.rmtree(older)
+
+    def save_weights(self, directory):
+        """Writes the averaged weights alone, a quarter of a checkpoint; `initialise` takes them.
+
+        An earlier set in `directory` is replaced when the new one is whole.
+        """
+        partial = os.path.normpath(directory) + ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        os.makedirs(partial)
+        with self.averaged() as model:
+            _write_pieces(partial, {f"model/{v.path}": v for v in model.variables})
+        shutil.rmtree(directory, ignore_errors=True)
+        os.rename(partial, directory)
 
     def restore(self, path):
         """Continues from a checkpoint of `save`.
@@ -221,6 +232,12 @@ def _assign(variables, values, path):
             expected = list(variable.shape)
             raise InputError(f"{path}: {variable.path} should be {expected}, found {found}")
         variable.assign(value)
+
+
+def _write_pieces(directory, variables):
+    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in variables.items()}
+    for k, piece in enumerate(_pieces(arrays)):
+        np.savez(os.path.join(directory, f"piece-{k:02d}.npz"), **piece)
 
 
 def _pieces(arrays):
@@ -392,11 +409,12 @@ def _compiled(model):
     return lambda x, rung: forward([v.value for v in model.variables], x, rung)
 
 
-def fit(trainer, run_dir, validation=None):
+def fit(trainer, run_dir, validation=None, weights_dir=None):
     """Trains to `settings.steps`: logs, validates, leaves a checkpoint when it ends or is stopped.
 
     Continues from the newest checkpoint in `run_dir` if there is one. Writes `metrics.jsonl`, and
-    TensorBoard's event files where TensorFlow is installed.
+    TensorBoard's event files where TensorFlow is installed. With every checkpoint the averaged
+    weights go to `weights_dir`, if given.
     Raises: InputError when the loss is not a number.
     """
     settings = trainer.settings
@@ -428,6 +446,8 @@ def fit(trainer, run_dir, validation=None):
             pause = time.monotonic()
             if due(settings.checkpoint_every) or last:
                 trainer.save(run_dir)
+                if weights_dir:
+                    trainer.save_weights(weights_dir)
             if validation and (due(settings.validate_every) or last):
                 # Both: the average lags behind while the rate is high, and is what gets exported.
                 results = {"validation": validate(trainer.model, validation, settings.crop)}

@@ -150,3 +150,6 @@ def test_the_averaged_weights_travel_alone(pictures, tmp_path):
         for ours, theirs in zip(other.variables, model.variables, strict=True):
             np.testing.assert_array_equal(np.array(ours), np.array(theirs))
     assert not (tmp_path / "weights.partial").exists()
+    (tmp_path / "weights" / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="holds other files; it is not replaced"):
+        trainer.save_weights(str(tmp_path / "weights"))

@@ -215,10 +215,12 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
         weights: "bfloat16" stores large weights in half the bytes, "float32" stores all exactly.
         note: dictionary that is added to config.json.
     Returns: the `ModelInfo`.
+    Raises: InputError if `directory` holds something else than an export.
     """
     import tensorflow as tf
 
     directory = os.path.normpath(directory)
+    check_target(directory)
     name = name or os.path.basename(directory)
     values = {v.path: np.array(v) for v in model.variables}
     values = {path: np.float32(value) for path, value in values.items()}
@@ -260,6 +262,12 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
     os.makedirs(os.path.dirname(directory) or ".", exist_ok=True)
     os.rename(partial, directory)
     return read_info(directory)
+
+
+def check_target(directory):
+    """Raises InputError if `directory` holds something else than an export."""
+    if os.path.exists(directory) and not os.path.isfile(os.path.join(directory, "config.json")):
+        raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 
 def _float32_twin(model_name, config, values):

@@ -152,7 +152,11 @@ class Trainer:
         """Writes the averaged weights alone, a quarter of a checkpoint; `initialise` takes them.
 
         An earlier set in `directory` is replaced when the new one is whole.
+        Raises: InputError if `directory` holds anything else.
         """
+        if os.path.exists(directory):
+            if any(not name.startswith("piece-") for name in os.listdir(directory)):
+                raise InputError(f"{directory}: exists and holds other files; it is not replaced")
         partial = os.path.normpath(directory) + ".partial"
         shutil.rmtree(partial, ignore_errors=True)
         os.makedirs(partial)

@@ -60,7 +60,7 @@ def test_bfloat16_would_lose_what_float32_keeps():
     """Why these layers are float32 whatever the policy: grey levels would go."""
     x = pictures()
     exact = perturbed(InvertibleNetwork(), SHAPE, 0.3)
-    rough = perturbed(InvertibleNetwork(dtype="bfloat16"), SHAPE, 0.0)
+    rough = perturbed(InvertibleNetwork(dtype="mixed_bfloat16"), SHAPE, 0.0)
     for ours, theirs in zip(rough.weights, exact.weights, strict=True):
         ours.assign(np.array(theirs))
     lost = [

@@ -34,6 +34,8 @@ DEFAULT_MAX_PIXELS = 2**23  # a decode takes some 210 bytes of memory a pixel
 DEFAULT_MAX_TURNS = 2**19  # of the decoder's loop: about 10 s of one core
 MAX_BYTES_PER_PIXEL = 16  # no sound file or picture comes near
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IHDR_END = 33
+_IDAT, _IEND, _TRNS = (int.from_bytes(kind, "big") for kind in (b"IDAT", b"IEND", b"tRNS"))
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
@@ -206,7 +208,7 @@ class Server(tf.Module):
         mean = (tf.reduce_sum(tf.cast(rgb, tf.int32), axis=2, keepdims=True) + 1) // 3
         color = tf.cond(fields["gray"], lambda: tf.cast(mean, tf.uint8), lambda: rgb)
         pixels = tf.cond(has_alpha, lambda: tf.concat([color, alpha], 2), lambda: color)
-        return tf.io.encode_png(pixels)
+        return tf.io.encode_png(pixels, compression=3)  # 6 % larger than 6, four times as fast
 
     # ------------------------------------------------------------------------------- encode
 
@@ -450,6 +452,11 @@ def _read_picture(data, max_pixels):
         *("the picture has ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
     )
     faults.check(~png | (depth <= 8), "the PNG has 16-bit samples; convert it to 8 bits")
+    # Of gray and RGB, the decoder would drop a transparent colour without a word.
+    octets = tf.io.decode_raw(data, tf.uint8)
+    _, kinds = _walk_png(octets, tf.size(octets), until=_IDAT, most=1000)
+    keyed = png & (kind != 3) & tf.reduce_any(kinds == _TRNS)
+    faults.check(~keyed, "the PNG has a transparent colour; convert it to an alpha channel")
     one_bit = png & (depth == 1) & (kind == 0)
 
     def decode():
@@ -473,9 +480,8 @@ def _decode_jpeg(data):
 def _read_alpha(data, height, width):
     """`images.alpha_from_png` in a graph: alpha uint8 [H, W, 1] and error."""
     faults = _Faults()
-    size = tf.strings.length(data)
-    octets = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)
-    octets = tf.pad(octets, [[0, 33]])
+    octets = tf.io.decode_raw(data, tf.uint8)
+    size = tf.size(octets)
     sides = [
         tf.bitwise.right_shift(tf.cast(side, tf.int64), [24, 16, 8, 0]) % 256
         for side in (width, height)
@@ -484,28 +490,15 @@ def _read_alpha(data, height, width):
         [list(PNG_SIGNATURE + b"\0\0\0\rIHDR"), *sides, [8, 0, 0, 0, 0]], 0
     )  # 8-bit gray, not interlaced
     faults.check(
-        tf.reduce_all(octets[:29] == head),
+        tf.reduce_all(tf.cast(tf.pad(octets[:29], [[0, 29]])[:29], tf.int64) == head),
         *("the alpha part is not an 8-bit gray PNG of ", width, "x", height),
     )
-    whole = tf.cast(size, tf.int64)
-    idat, iend = (tf.constant(list(kind), tf.int64) for kind in (b"IDAT", b"IEND"))
-
-    def chunk(at, _):
-        """Where the next chunk begins, and whether another follows a sound one."""
-        part = tf.ensure_shape(octets[at : at + 8], [8])
-        is_last = tf.reduce_all(part[4:] == iend)
-        known = is_last | tf.reduce_all(part[4:] == idat)
-        end = at + 12 + _big_endian(part[:4])
-        return tf.where(known & (end <= whole), end, -1), is_last
-
-    # Chunks that unfold to more than their size must not reach the decoder: IDAT alone is known.
-    at, ended = tf.while_loop(
-        lambda at, ended: (at >= 0) & (at + 12 <= whole) & ~ended,
-        chunk,
-        (tf.constant(33, tf.int64), tf.constant(False)),
-        parallel_iterations=1,
+    # Other chunks may unfold to more than their size: they must not reach the decoder.
+    end, kinds = _walk_png(octets, size, until=_IEND, most=64 + size // 1024)
+    faults.check(
+        (end == size) & ~tf.reduce_any((kinds != _IDAT) & (kinds != _IEND)),
+        "the alpha part is truncated or holds unexpected chunks",
     )
-    faults.check(ended & (at == whole), "the alpha part is truncated or holds unexpected chunks")
     nothing = tf.zeros([0, 0, 0], tf.uint8)
     alpha = tf.cond(
         tf.equal(faults.error, ""),
@@ -514,6 +507,30 @@ def _read_alpha(data, height, width):
     )
     faults.check(tf.size(alpha) == height * width, "the alpha part cannot be decoded")
     return alpha, faults.error
+
+
+def _walk_png(octets, size, until, most):
+    """Walks the chunks after the first, at most so many, up to one of a kind.
+
+    Returns: where that chunk ends, int32, or -1 if there is none; kinds of the chunks, int64 [n].
+    """
+
+    def chunk(k, at, kinds):
+        part = tf.cast(tf.ensure_shape(octets[at : at + 8], [8]), tf.int64)
+        end = tf.cast(at, tf.int64) + 12 + _big_endian(part[:4])
+        end = tf.where(end <= tf.cast(size, tf.int64), tf.cast(end, tf.int32), -1)
+        return k + 1, end, kinds.write(k, _big_endian(part[4:]))
+
+    def more(k, at, kinds):
+        last = kinds.read(tf.maximum(k - 1, 0))
+        return (at >= 0) & (at + 12 <= size) & (k < most) & (last != until)
+
+    kinds = tf.TensorArray(tf.int64, most, element_shape=[])
+    k, at, kinds = tf.while_loop(
+        more, chunk, (0, tf.constant(_IHDR_END), kinds), parallel_iterations=1
+    )
+    kinds = kinds.stack()[:k]
+    return tf.where(tf.reduce_any(kinds == until), at, -1), kinds
 
 
 def _big_endian(four):

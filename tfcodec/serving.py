@@ -16,6 +16,7 @@ TensorFlow: the walk of `entropy.slices` with the exported steps, `coding.stock_
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 
@@ -66,7 +67,7 @@ def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX
         name: getattr(server, name) for name in ("decode", "encode", "decode_one", "encode_one")
     }
     tf.saved_model.save(server, version, {"serving_default": server.decode, **signatures})
-    _write_warmup(os.path.join(version, WARMUP), info.name, server)
+    _write_warmup(os.path.join(version, WARMUP), info.name, server, max_pixels)
     arrays = exporting.stored_weights(info)
     described = {
         **info.config,
@@ -100,7 +101,7 @@ class Server(tf.Module):
         loaded = model.exported.module
         for name in ("weights", "analysis", "estimate", "steps", "finish", "synthesis", "tables"):
             setattr(self, name, getattr(loaded, name))
-        self._bisected, rows = _channel_steps(self._exported)
+        self.bisected, rows = _channel_steps(self._exported)
         self.stock_tables = StockTables(model.exported.tables, rows)
 
         text, number = tf.string, tf.float32
@@ -176,7 +177,7 @@ class Server(tf.Module):
                 *(fields[name] for name in ("payload", "lengths", "escapes")),
                 compiled=self._xla,
             )
-            visitor = _GraphDecoder(shapes, self._bisected, decoder)
+            visitor = _GraphDecoder(shapes, self.bisected, decoder)
             y_hat = walk(self._exported_in_graph(), visitor)
             faults = _Faults()
             used, there = decoder.finish(), tf.size(fields["escapes"])
@@ -559,12 +560,11 @@ max_enqueued_batches { value: 64 }
 """
 
 
-def _write_warmup(path, name, server):
+def _write_warmup(path, name, server, max_pixels):
     """Requests that TF Serving plays to itself before it says that the model is ready."""
-    ramp = np.add.outer(np.arange(192), np.arange(256)).astype(np.uint8)
-    picture = tf.io.encode_png(
-        np.stack([ramp, ramp.T[:192, :192].repeat(2, 1)[:, :256], 255 - ramp], 2)
-    )
+    side = min(64, math.isqrt(max_pixels))
+    ramp = np.add.outer(np.arange(side), 2 * np.arange(side)).astype(np.uint8)
+    picture = tf.io.encode_png(np.stack([ramp, ramp.T, 255 - ramp], 2))
     inputs = {"images_bytes": picture[None], "quality": tf.constant([0.0])}
     outputs = server.encode(**inputs)
     if outputs["error"][0] != b"":

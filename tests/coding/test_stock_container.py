@@ -110,7 +110,7 @@ def test_the_crc_is_that_of_zlib(size):
     assert int(crc32(data)) == zlib.crc32(data.tobytes())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_both_readers_and_writers_agree_on_sound_files(seed):
     rng = np.random.default_rng(seed)
     for _ in range(30):
@@ -119,7 +119,7 @@ def test_both_readers_and_writers_agree_on_sound_files(seed):
         assert pack(unpack(data)[0]).numpy() == data
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_both_readers_refuse_the_same_files_mostly_in_the_same_words(seed):
     rng = np.random.default_rng(100 + seed)
     sentences = [check_same(mutate(rng, box.pack(random_container(rng)))) for _ in range(200)]

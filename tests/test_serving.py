@@ -195,7 +195,7 @@ def mutations(tiny, count):
     random = np.random.RandomState(2)
     noise = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
     files = [
-        tiny[0].encode(images.from_array(noise[..., :3]), 8, lanes=4).data,
+        tiny[0].encode(images.from_array(np.uint8(noise[..., :3] > 127) * 255), 8, lanes=4).data,
         tiny[0].encode(images.from_array(noise), 4, lanes=16).data,
         tiny[0].encode(images.from_array(noise[..., 0]), 2, lanes=2).data,
     ]

@@ -383,8 +383,8 @@ def _encode_to_rate(model, picture: images.Picture, arguments: argparse.Namespac
 
 
 def _coding(arguments: argparse.Namespace) -> dict:
-    lanes = "serving" if arguments.profile == "serving" else 1
-    return {"coder": arguments.coder, "lanes": lanes}
+    lanes = {"lanes": "serving"} if arguments.profile == "serving" else {}
+    return {"coder": arguments.coder, **lanes}
 
 
 def _decode(arguments: argparse.Namespace) -> int:

@@ -1,11 +1,15 @@
 """Laws of served models: files and pictures are tfcodec's, and nothing brings a server down."""
 
+import base64
 import concurrent.futures
+import http.server
 import io
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import exports
 import numpy as np
@@ -333,13 +337,81 @@ def service(tiny):
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     port = process.stdout.readline().strip()
     assert port, "the service did not start"
-    with grpc.insecure_channel(f"localhost:{port}") as channel:
+    process.address = f"localhost:{port}"
+    with grpc.insecure_channel(process.address) as channel:
         yield process, prediction_service_pb2_grpc.PredictionServiceStub(channel)
     process.stdin.close()
     try:
         assert process.wait(60) == 0
     finally:
         process.kill()
+
+
+def run_example(script, *arguments):
+    command = [sys.executable, str(HERE.parent / "examples" / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_grpc_client_asks_and_tells(tiny, service, tmp_path):
+    source, file = tmp_path / "p.png", tmp_path / "p.tfcd"
+    source.write_bytes(png(pixels(0)))
+    server = ("--server", service[0].address)
+    run = run_example("serve_grpc.py", "encode", source, file, "--quality", "3", *server)
+    assert run.returncode == 0, run.stderr
+    expected = tiny[0].encode(images.from_array(pixels(0)), 3, lanes="serving").data
+    assert file.read_bytes() == expected
+    run = run_example("serve_grpc.py", "decode", source, tmp_path / "q.png", *server)
+    assert run.returncode == 1 and f"{source}: not a tfcodec file" in run.stderr
+    assert not (tmp_path / "q.png").exists()
+
+
+class Rest(http.server.BaseHTTPRequestHandler):
+    """TF Serving's REST interface in row format, in front of `signatures`."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        inputs = {}
+        for name in body["instances"][0]:
+            values = [row[name] for row in body["instances"]]
+            if name.endswith("_bytes"):
+                values = [base64.b64decode(value["b64"]) for value in values]
+            inputs[name] = tf.constant(values)
+        outputs = self.server.signatures[body["signature_name"]](**inputs)
+        rows = []
+        for values in zip(*(output.numpy() for output in outputs.values()), strict=True):
+            row = dict(zip(outputs, values, strict=True))
+            rows.append({name: self.text(name, value) for name, value in row.items()})
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"predictions": rows}).encode())
+
+    @staticmethod
+    def text(name, value):
+        if name.endswith("_bytes"):
+            return {"b64": base64.b64encode(value).decode()}
+        return value.decode()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_rest_client_asks_and_tells(tiny, signatures, tmp_path):
+    server = http.server.HTTPServer(("localhost", 0), Rest)
+    server.signatures = signatures
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = ("--server", f"http://localhost:{server.server_port}")
+        source, file = tmp_path / "p.png", tmp_path / "p.tfcd"
+        source.write_bytes(png(pixels(0)))
+        run = run_example("serve_rest.py", "encode", source, file, "--quality", "3", *address)
+        assert run.returncode == 0, run.stderr
+        expected = tiny[0].encode(images.from_array(pixels(0)), 3, lanes="serving").data
+        assert file.read_bytes() == expected
+        run = run_example("serve_rest.py", "decode", source, tmp_path / "q.png", *address)
+        assert run.returncode == 1 and f"{source}: not a tfcodec file" in run.stderr
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def resident(pid):

@@ -28,6 +28,7 @@ from tfcodec import export as exporting
 from tfcodec.coding import SERVING_SYMBOLS, stock_container
 from tfcodec.coding.container import MAX_LANES
 from tfcodec.coding.stock_coder import StockDecoder, StockEncoder, StockTables
+from tfcodec.coding.stock_container import Faults
 from tfcodec.entropy.slices import SYMBOL_LIMIT, walk
 from tfcodec.errors import InputError, ModelError
 
@@ -138,8 +139,8 @@ class Server(tf.Module):
 
     def _decode(self, data):
         """(PNG, error) of the bytes of a file; strings, one of them empty."""
-        faults = _Faults()
-        fields, faults.error = stock_container.unpack(data, self._max_pixels, self._max_bytes)
+        fields, error = stock_container.unpack(data, self._max_pixels, self._max_bytes)
+        faults = Faults(error)
         same = tf.reduce_all(fields["fingerprint"] == self._fingerprint)
         faults.check(
             same,
@@ -179,7 +180,7 @@ class Server(tf.Module):
             )
             visitor = _GraphDecoder(shapes, self.bisected, decoder)
             y_hat = walk(self._exported_in_graph(), visitor)
-            faults = _Faults()
+            faults = Faults()
             used, there = decoder.finish(), tf.size(fields["escapes"])
             faults.check(
                 used == there,
@@ -198,8 +199,7 @@ class Server(tf.Module):
                 lambda: (self._png(y_hat, fields, has_alpha, alpha), tf.constant(""))
             )
 
-        faults = _Faults()
-        faults.error = error
+        faults = Faults(error)
         return faults.go_on(symbols_too)
 
     def _png(self, y_hat, fields, has_alpha, alpha):
@@ -215,7 +215,7 @@ class Server(tf.Module):
 
     def _encode(self, data, quality):
         """(file, error) of the bytes of a PNG or JPEG; strings, one of them empty."""
-        faults = _Faults()
+        faults = Faults()
         size = tf.strings.length(data)
         faults.check(
             size <= self._max_bytes,
@@ -226,8 +226,7 @@ class Server(tf.Module):
 
     def _encode_bytes(self, data, byte):
         pixels, color_only, error = _read_picture(data, self._max_pixels)
-        faults = _Faults()
-        faults.error = error
+        faults = Faults(error)
         return faults.go_on(lambda: (self._file(pixels, color_only, byte), tf.constant("")))
 
     def _file(self, pixels, color_only, byte):
@@ -276,7 +275,7 @@ class Server(tf.Module):
         faults.check(
             (quality >= low) & (quality <= high),  # false for not-a-number
             *(f"quality is from {low} to {high}, or 0 for the model's default, not "),
-            tf.strings.as_string(quality, shortest=True),
+            quality,
         )
         return tf.cast(tf.round((quality - 1) * codec.QUALITY_STEPS), tf.int32)
 
@@ -389,26 +388,6 @@ def _serving_lanes(symbols):
 # ----------------------------------------------------------------------------- pictures and faults
 
 
-class _Faults:
-    """The first fault as a sentence; what follows happens only without one."""
-
-    def __init__(self):
-        self.error = tf.constant("")
-
-    def check(self, sound, *sentence):
-        words = [
-            w if isinstance(w, str) or w.dtype == tf.string else tf.strings.as_string(w)
-            for w in sentence
-        ]
-        fault = tf.equal(self.error, "") & ~sound
-        self.error = tf.where(fault, tf.strings.join(words), self.error)
-
-    def go_on(self, function):
-        """(result, error) of `function`, or the fault."""
-        error = self.error
-        return tf.cond(tf.equal(error, ""), function, lambda: (tf.constant(""), error))
-
-
 def _each(function, *inputs):
     """`function` for each element of a batch, one after the other: each may use all cores."""
     results = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.string))
@@ -433,7 +412,7 @@ def _or_nothing(function, data, nothing):
 
 def _read_picture(data, max_pixels):
     """A PNG or JPEG as pixels uint8 [H, W, C], whether one channel means colour, and error."""
-    faults = _Faults()
+    faults = Faults()
     head = tf.io.decode_raw(tf.strings.substr(tf.strings.join([data, bytes(33)]), 0, 33), tf.uint8)
     head = tf.cast(tf.ensure_shape(head, [33]), tf.int64)
     png = tf.reduce_all(head[:16] == list(PNG_SIGNATURE + b"\0\0\0\rIHDR"))
@@ -480,7 +459,7 @@ def _decode_jpeg(data):
 
 def _read_alpha(data, height, width):
     """`images.alpha_from_png` in a graph: alpha uint8 [H, W, 1] and error."""
-    faults = _Faults()
+    faults = Faults()
     octets = tf.io.decode_raw(data, tf.uint8)
     size = tf.size(octets)
     sides = [

@@ -206,18 +206,31 @@ def _crc_tables():
     return of_bytes, np.stack(advances)
 
 
-class _Reader:
-    """Takes bytes from the front of uint8 [n] and keeps the first fault in `error`."""
+class Faults:
+    """Keeps the first fault as a sentence in `error`, a string scalar, empty if there is none."""
 
-    def __init__(self, data, error=""):
-        self.data, self.size = data, tf.size(data, tf.int64)
-        self.at, self.error = tf.constant(0, tf.int64), tf.convert_to_tensor(error)
+    def __init__(self, error=""):
+        self.error = tf.convert_to_tensor(error)
 
     def check(self, sound, *sentence):
         """Notes the sentence, strings and integer tensors, unless `sound` or a fault was before."""
-        words = [word if isinstance(word, str) else tf.strings.as_string(word) for word in sentence]
+        words = [w if isinstance(w, str) else tf.strings.as_string(w) for w in sentence]
         fault = tf.equal(self.error, "") & ~sound
         self.error = tf.where(fault, tf.strings.join(words), self.error)
+
+    def go_on(self, function):
+        """(result, error) of `function`, which runs only without a fault; else ("", the fault)."""
+        error = self.error
+        return tf.cond(tf.equal(error, ""), function, lambda: (tf.constant(""), error))
+
+
+class _Reader(Faults):
+    """Takes bytes from the front of uint8 [n]."""
+
+    def __init__(self, data, error=""):
+        super().__init__(error)
+        self.data, self.size = data, tf.size(data, tf.int64)
+        self.at = tf.constant(0, tf.int64)
 
     def window(self, at, size):
         """`size` (an integer) bytes from a place, int64; zeros past the end."""

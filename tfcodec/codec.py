@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
 from tfcodec import export, images
 from tfcodec.coding import container as box
-from tfcodec.coding import open_decoder, open_encoder
+from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
 from tfcodec.errors import InputError, ModelError
 
@@ -65,13 +66,17 @@ class Codec:
         Args:
             quality: from 1 (smallest) to 8, rounded to 1/32; None for the model's default.
             coder: "tfc" or "range-coder".
-            lanes: streams, a power of two; more than one for servers.
+            lanes: streams, a power of two, or "serving": as many as let an unmodified TF Serving
+                decode fast.
         Raises: InputError for a quality that the model does not have, or a coder that is none.
         """
         byte = self._quality_byte(quality)
-        rung = self._rung(byte)
+        rung = self.rung(byte)
         if coder not in box.CODER_NAMES:
             raise InputError(f"there is no coder {coder!r}; coders: {', '.join(box.CODER_NAMES)}")
+        if lanes == "serving":
+            shapes = self.exported.shapes(picture.height, picture.width)
+            lanes = serving_lanes(sum(math.prod(shape) for shape in shapes))
         encoder = open_encoder(box.CODER_NAMES.index(coder), self.exported.tables, lanes)
         visitor = SliceEncoder(self.exported.analysis(picture.rgb, rung), encoder)
         y_hat = walk(self.exported, visitor)
@@ -123,7 +128,7 @@ class Codec:
                 f"{name}: the decoded symbols differ from the encoder's; the file is damaged, or "
                 f"{self.name} computes otherwise here (another processor or TensorFlow)"
             )
-        rung = self._rung(container.quality)
+        rung = self.rung(container.quality)
         return self.synthesize(y_hat, rung, height, width, container.gray, alpha)
 
     def synthesize(self, y_hat, rung, height, width, gray, alpha):
@@ -147,7 +152,7 @@ class Codec:
             raise InputError(f"quality is from {lowest} to {highest}, not {quality:g}")
         return round((quality - 1) * box.QUALITY_STEPS)
 
-    def _rung(self, byte):
+    def rung(self, byte):
         """Place on the ladder of lambdas for a file's quality byte; beyond its end, the end."""
         if self.qualities is None:
             return 0.0

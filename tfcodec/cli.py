@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tfcodec import export, images, metrics
+from tfcodec import export, images, metrics, search
 from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 
@@ -330,21 +330,17 @@ def _encode_to_rate(model, picture: images.Picture, arguments: argparse.Namespac
         wish = f"{limit} bytes of --target_bytes"
     else:
         return model.encode(picture, arguments.quality, coder=arguments.coder)
-    best, size = None, 0
-    low, high = 0, round((QUALITIES[1] - QUALITIES[0]) * QUALITY_STEPS)
-    while low <= high:  # bisection over the byte that the file stores: 8 encodes at most
-        middle = (low + high) // 2
-        encoded = model.encode(
-            picture, QUALITIES[0] + middle / QUALITY_STEPS, coder=arguments.coder
-        )
+    steps = round((QUALITIES[1] - QUALITIES[0]) * QUALITY_STEPS)
+    quality, encoded = search.best_within(  # 8 encodes at most
+        limit,
+        [QUALITIES[0] + step / QUALITY_STEPS for step in range(steps + 1)],
+        lambda quality: model.encode(picture, quality, coder=arguments.coder),
+        size=lambda encoded: len(encoded.data),
+    )
+    if quality is None:
         size = len(encoded.data)
-        if size <= limit:
-            best, low = encoded, middle + 1
-        else:
-            high = middle - 1
-    if best is None:  # the search has ended at the lowest quality, so `size` is the smallest
         raise InputError(f"the smallest possible file has {size} bytes, more than the {wish}")
-    return best
+    return encoded
 
 
 def _decode(arguments: argparse.Namespace) -> int:

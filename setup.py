@@ -30,7 +30,10 @@ setuptools.setup(
         "tfcodec.models": "models",
         "tfcodec.saved_models": "saved_models",
     },
-    package_data={"tfcodec": ["version.txt"], "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"]},
+    package_data={
+        "tfcodec": ["version.txt", "data_files/*"],
+        "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
+    },
     install_requires=[
         "tensorflow~=2.17.0",
         "keras~=3.15",
@@ -49,6 +52,7 @@ setuptools.setup(
             "ruff>=0.9",
             "scipy>=1.11",
             "scikit-image>=0.24",
+            "matplotlib>=3.8",
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

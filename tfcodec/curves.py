@@ -142,11 +142,25 @@ def read(path: str | os.PathLike) -> list[Curve]:
     name = os.fspath(path)
     try:
         data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        return _from_evaluation(data) if "codecs" in data else _from_facts(data)
+        return from_evaluation(data) if "codecs" in data else _from_facts(data)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: holds no rate-distortion curves") from error
+
+
+def from_evaluation(data: dict) -> list[Curve]:
+    """The mean curves of an evaluation, the contents of an evaluation.json."""
+    return [
+        Curve(
+            id=name,
+            name=codec["title"],
+            points=tuple((p["bpp"], p["psnr"], p["ms_ssim"]) for p in codec["measured"]),
+            kind=codec["kind"],
+            source=codec["version"],
+        )
+        for name, codec in data["codecs"].items()
+    ]
 
 
 def _from_facts(data: dict) -> list[Curve]:
@@ -158,17 +172,4 @@ def _from_facts(data: dict) -> list[Curve]:
             source=curve.get("source", ""),
         )
         for curve in data["curves"]
-    ]
-
-
-def _from_evaluation(data: dict) -> list[Curve]:
-    return [
-        Curve(
-            id=name,
-            name=codec["title"],
-            points=tuple((p["bpp"], p["psnr"], p["ms_ssim"]) for p in codec["measured"]),
-            kind=codec["kind"],
-            source=codec["version"],
-        )
-        for name, codec in data["codecs"].items()
     ]

@@ -58,7 +58,7 @@ COLUMNS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Contender:
     """A codec of the run. `argument`: folder of the export, or key of `worker.PILLOW`."""
 
@@ -72,7 +72,7 @@ class Contender:
     info: export.ModelInfo | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """A picture of the run that was read without error."""
 
@@ -151,8 +151,7 @@ class Evaluation:
         self.pictures, self.codecs = pictures, codecs
         self._directory, self._max_pixels = pathlib.Path(output_dir), max_pixels
         self._journal = _Journal(self._directory)
-        self._workers: dict[str, _Worker] = {}
-        self._worked_for: str | None = None
+        self._workers: dict[tuple[Contender, str], _Worker] = {}
 
     def __enter__(self):
         return self
@@ -198,12 +197,17 @@ class Evaluation:
             self._journal.append(point)
         return point
 
+    def original(self, picture: Source) -> np.ndarray:
+        """The picture that is compared with, uint8 [H, W, 3]."""
+        return worker.read(picture.path, self._max_pixels).rgb
+
     def decoded(self, task: Task) -> np.ndarray:
         """What the file of a measured task shows, uint8 [H, W, 3], decoded anew."""
         return self._decode(task, self.path(self.measure(task)))[0]
 
     def _measure(self, task: Task) -> dict:
         picture, codec = task.picture, task.codec
+        self._end_workers(but=codec)  # a codec is measured with nothing else in memory
         file = pathlib.Path("files", _safe(codec.name), _file_name(task))
         target = self._directory / file
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +219,7 @@ class Evaluation:
             output=str(target),
         )
         rgb, decoded = self._decode(task, target)
-        original = worker.read(picture.path, self._max_pixels).rgb
+        original = self.original(picture)
         psnr = metrics.psnr(original, rgb)
         promise = encoded["shows"]
         return {
@@ -249,17 +253,14 @@ class Evaluation:
             return np.load(output), figures
 
     def _worker(self, codec: Contender, side: str) -> "_Worker":
-        if self._worked_for != codec.name:
-            self._end_workers()
-            self._worked_for = codec.name
-        if side not in self._workers or self._workers[side].ended:
-            self._workers[side] = _Worker(side, codec)
-        return self._workers[side]
+        key = (codec, side)
+        if key not in self._workers or self._workers[key].ended:
+            self._workers[key] = _Worker(side, codec)
+        return self._workers[key]
 
-    def _end_workers(self) -> None:
-        for each in self._workers.values():
-            each.end()
-        self._workers.clear()
+    def _end_workers(self, but: Contender | None = None) -> None:
+        for key in [key for key in self._workers if key[0] is not but]:
+            self._workers.pop(key).end()
 
 
 def _safe(name: str) -> str:
@@ -455,6 +456,13 @@ def summary(run: Evaluation, notice: Callable[[str], None]) -> dict:
     }
 
 
+def to_json(summary: dict) -> str:
+    """The text of evaluation.json: a line for each point."""
+    points = ",\n".join("  " + json.dumps(point) for point in summary["points"])
+    rest = json.dumps({k: v for k, v in summary.items() if k != "points"}, indent=1)
+    return rest[: -len("\n}")] + f',\n "points": [\n{points}\n ]\n}}\n'
+
+
 def _cost(codec: Contender, notice: Callable[[str], None]) -> dict:
     """Parameters, and kMAC for each pixel; None for what is not known."""
     if codec.info is None:
@@ -476,7 +484,7 @@ def _cost(codec: Contender, notice: Callable[[str], None]) -> dict:
 def _machine() -> dict:
     """Where the seconds were measured."""
     processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # Linux says more
         found = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
         processor = found.group(1) if found else processor
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

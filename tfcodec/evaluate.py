@@ -222,7 +222,7 @@ class Evaluation:
         original = self.original(picture)
         psnr = metrics.psnr(original, rgb)
         promise = encoded["shows"]
-        return {
+        point = {
             "picture": picture.name,
             "picture_id": picture.id,
             "codec": codec.name,
@@ -242,6 +242,11 @@ class Evaluation:
             "decode_peak_mib": decoded["peak_mib"],
             "estimated_bytes": encoded["estimated_bytes"],
             "identical": promise and int(promise == worker.pixels_checksum(rgb)),
+        }
+        # Of the very types that points.csv gives back.
+        return {
+            name: None if point[name] is None else kind(point[name])
+            for name, kind in COLUMNS.items()
         }
 
     def _decode(self, task: Task, file: pathlib.Path) -> tuple[np.ndarray, dict]:

@@ -173,6 +173,14 @@ class TestResuming:
             open_run(folder, tmp_path, [jpeg])
 
 
+def listed(model):
+    """A model that can be found, though not loaded."""
+    model.mkdir()
+    config = {"name": "listed", "fingerprint": "00000000", "qualities": [1, 8]}
+    (model / "config.json").write_text(json.dumps(config))
+    return str(model)
+
+
 class TestTrouble:
     def test_a_worker_that_ends_is_a_sentence_and_the_next_one_works(self, folder, tmp_path, jpeg):
         with open_run(folder, tmp_path, [jpeg], ["small"]) as run:
@@ -197,11 +205,7 @@ class TestTrouble:
         gone = dataclasses.replace(worker.PILLOW["avif"], format="GONE")
         monkeypatch.setitem(worker.PILLOW, "avif", gone)
         argv = ["evaluate", str(folder / "bad.png"), "--against", "avif", "--output_dir", "unused"]
-        model = folder / "listed"
-        model.mkdir()
-        config = {"name": "listed", "fingerprint": "00000000", "qualities": [1, 8]}
-        (model / "config.json").write_text(json.dumps(config))
-        assert cli.main([*argv, "--models", str(model)]) == 1
+        assert cli.main([*argv, "--models", listed(folder / "listed")]) == 1
         err = capsys.readouterr().err
         assert "avif: left out, this Pillow does not write it" in err
         assert "bad.png: " in err and not pathlib.Path("unused").exists()
@@ -220,8 +224,14 @@ class TestTrouble:
         assert words in " ".join(capsys.readouterr().err.split())
 
     def test_an_unknown_curve_is_refused_before_any_work(self, capsys, folder):
-        info = exports.tiny_export(str(folder / "unused"))
-        argv = ["--models", info.path, "--against", "vvc", "--output_dir", str(folder / "none")]
+        argv = [
+            "--models",
+            listed(folder / "unused"),
+            "--against",
+            "vvc",
+            "--output_dir",
+            str(folder / "none"),
+        ]
         assert cli.main(["evaluate", str(folder / "a.png"), *argv]) == 1
         err = capsys.readouterr().err
         assert "there is no curve 'vvc'" in err and "vtm" in err

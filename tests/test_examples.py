@@ -55,4 +55,5 @@ def test_the_script_writes_a_figure(tmp_path, tiny):
         [*argv, "--model", tiny.info.path], capture_output=True, text=True, check=True
     )
     assert " bpp" in done.stdout and "z: " in done.stdout and "y: " in done.stdout
-    assert Image.open(tmp_path / "f.png").size[0] > 800
+    with Image.open(tmp_path / "f.png") as figure:
+        assert figure.size[0] > 800

@@ -167,7 +167,7 @@ class TestBrowser:
             document.querySelector(`#${group} [data-name="${name}"]`).click();
           look("start");
           for (const mode of ["both", "difference", "slider"]) { click("modes", mode); look(mode); }
-          click("zooms", "4"); look("zoom");
+          click("zooms", "8"); look("zoom");
           const box = view.getBoundingClientRect();
           const at = (x, y) => ({ clientX: box.left + x * box.width,
             clientY: box.top + y * box.height, pointerId: 1, bubbles: true });

@@ -30,7 +30,10 @@ setuptools.setup(
         "tfcodec.models": "models",
         "tfcodec.saved_models": "saved_models",
     },
-    package_data={"tfcodec": ["version.txt"], "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"]},
+    package_data={
+        "tfcodec": ["version.txt", "data_files/*"],
+        "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
+    },
     install_requires=[
         "tensorflow~=2.17.0",
         "keras~=3.15",
@@ -52,6 +55,7 @@ setuptools.setup(
             "scikit-image>=0.24",
             "grpcio>=1.60",
             "tensorflow-serving-api~=2.17.0",
+            "matplotlib>=3.8",
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

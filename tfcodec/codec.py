@@ -15,19 +15,22 @@ from tfcodec.errors import InputError, ModelError
 
 @dataclasses.dataclass
 class Encoded:
-    """A compressed picture: `data`, the bytes of the file, and what the encoder knows besides."""
+    """A compressed picture: `data`, the bytes of the file, and what the encoder knows besides.
+
+    `rung` is the place on the model's ladder of lambdas, as `export.Exported` takes it.
+    """
 
     data: bytes
+    rung: float
     _codec: "Codec"
     _picture: images.Picture
-    _rung: float
     _y_hat: object
 
     def reconstruction(self):
         """The `Picture` that decoding `data` gives."""
         return self._codec.synthesize(
             self._y_hat,
-            self._rung,
+            self.rung,
             self._picture.height,
             self._picture.width,
             self._picture.gray,
@@ -37,7 +40,7 @@ class Encoded:
     @functools.cached_property
     def estimated_bits(self):
         """Bits of the latents by the model's own densities: neither header nor tables."""
-        return sum(self._codec.exported.estimate(self._picture.rgb, self._rung).values())
+        return sum(self._codec.exported.estimate(self._picture.rgb, self.rung).values())
 
 
 class Codec:
@@ -96,7 +99,7 @@ class Codec:
                 checksum=box.symbols_checksum(visitor.symbols),
             )
         )
-        return Encoded(data, self, picture, rung, y_hat)
+        return Encoded(data, rung, self, picture, y_hat)
 
     def decode(self, container, name="input"):
         """Decompresses an unpacked `Container` to a `Picture`.

@@ -13,6 +13,7 @@ SHAPE = (2, 6, 5, 3)
         (ResidualBlock(3), (2, 6, 5, 3)),
         (ResidualBlock(4, slope=0.125), (2, 6, 5, 4)),
         (ResidualBlockDown(4), (2, 3, 3, 4)),
+        (ResidualBlockDown(4, strides=1), (2, 6, 5, 4)),
         (ResidualBlockUp(4), (2, 12, 10, 4)),
         (ResidualBlockUp(4, factor=1), (2, 6, 5, 4)),
     ],

@@ -208,6 +208,44 @@ class Transform2D(keras.layers.Layer):
         return {**super().get_config(), "wavelet": self.wavelet}
 
 
+class Bands(keras.layers.Layer):
+    """The bands of latents side by side, where an entropy model codes them; `inverse` undoes it.
+
+    Args:
+        wavelet: see `Transform2D`.
+        channels: transform along the channels first (3DM-WeConvene). Then a band holds that of the
+            low channels before that of the high ones.
+    Input:  [B, H, W, C], H and W even; with `channels`, C too.
+    Output: [B, H/2, W/2, 4 C]: ll, lh, hl, hh, in this order.
+    """
+
+    def __init__(self, wavelet="haar", channels=False, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.wavelet, self.channels = wavelet, channels
+        self.transform = Transform2D(wavelet, dtype=self.dtype_policy, name="transform")
+
+    def build(self, input_shape):
+        self.transform.build(input_shape)
+
+    def call(self, x):
+        if self.channels:
+            x = ops.concatenate(dwt(x, 3, self.wavelet), axis=-1)
+        return ops.concatenate(self.transform(x), axis=-1)
+
+    def inverse(self, bands):
+        """[B, H/2, W/2, 4 C] to [B, H, W, C]."""
+        x = self.transform.inverse(ops.split(bands, 4, axis=-1))
+        return idwt(*ops.split(x, 2, axis=-1), 3, self.wavelet) if self.channels else x
+
+    def compute_output_shape(self, input_shape):
+        (batch, height, width, channels), *_ = self.transform.compute_output_shape(input_shape)
+        return (batch, height, width, 4 * channels)
+
+    def get_config(self):
+        return {**super().get_config(), "wavelet": self.wavelet, "channels": self.channels}
+
+
 HAAR_TAPS = (
     np.float32([[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]]) / 2
 )

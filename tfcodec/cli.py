@@ -1,4 +1,4 @@
-"""The command `tfcodec`: encode, decode, info, models.
+"""The command `tfcodec`: encode, decode, info, models, convert.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -7,7 +7,8 @@ One line a file on stdout; notices, failures (one sentence each) and progress on
 file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
 130 when interrupted. Output files appear complete or not at all.
 
-Only `encode` and `decode` import TensorFlow, and only once a file has proved to be sound.
+`encode` and `decode` import TensorFlow only once a file has proved to be sound, `info` and `models`
+never.
 """
 
 import argparse
@@ -63,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="tfcodec", description="A learned image codec.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"tfcodec {_version()}")
-    commands = parser.add_subparsers(required=True, metavar="encode | decode | info | models")
+    commands = parser.add_subparsers(
+        required=True, metavar="encode | decode | info | models | convert"
+    )
 
     def command(name: str, function: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -110,6 +113,35 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
     command("models", _models, "List the installed models.")
+
+    convert = command(
+        "convert", _convert, "Make a model of a checkpoint that a paper's authors published."
+    )
+    convert.add_argument("checkpoint", metavar="CHECKPOINT", help="file that torch.save wrote")
+    convert.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        choices=("weconvene", "tcm"),
+        help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
+    )
+    convert.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"
+    )
+    convert.add_argument(
+        "--lambda",
+        dest="lmbda",
+        type=_positive(float),
+        default=0.013,
+        metavar="L",
+        help="Lagrangian weight it was trained for, for the record (default: %(default)s)",
+    )
+    convert.add_argument(
+        "--weights",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="how weights are stored: exactly, or in half the bytes (default: %(default)s)",
+    )
     return parser
 
 
@@ -427,6 +459,26 @@ def _models(arguments: argparse.Namespace) -> int:
                 f"{point['ms_ssim']:.4f} MS-SSIM",
                 sep="  ",
             )
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    console = _Console(1)
+    try:
+        from tfcodec import convert
+
+        info = convert.convert(
+            arguments.source,
+            arguments.checkpoint,
+            arguments.output,
+            lmbda=arguments.lmbda,
+            weights=arguments.weights,
+        )
+    except TfcodecError as error:
+        console.failure(error)
+        return 1
+    count = info.config["parameters"]
+    console.result(f"{info.path}  {info.name}  {count / 1e6:.2f} M parameters")
     return 0
 
 

@@ -201,8 +201,7 @@ def tensors(model):
         "h_scale_s": model.hyper_scales,
     }
     for name, net in nets.items():
-        for k, layer in enumerate(net.layers):
-            yield from _of_layer(layer, f"{name}.{k}")
+        yield from net_tensors(net, name)
     if model.bands is not None:
         yield from _of_layer(model.bands.transform, "")
     charm = model.charm
@@ -230,6 +229,12 @@ def tensors(model):
         prior.quantiles,
         lambda value: value.reshape(-1, 3),
     )
+
+
+def net_tensors(net, name):
+    """A `Tensor` for each weight of a `keras.Sequential` that is called `name` there."""
+    for k, layer in enumerate(net.layers):
+        yield from _of_layer(layer, f"{name}.{k}")
 
 
 def _parts():

@@ -1,7 +1,8 @@
 """How much arithmetic a model costs: multiply-accumulates, counted while a small picture passes.
 
-Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN; what
-is linear in the number of activations (biases, rectifiers, gains, priors) is left out, as usual.
+Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN and
+of attention; what is linear in the number of activations (biases, rectifiers, gains, priors) is
+left out, as usual.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import numpy as np
 
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.slices import walk
+from tfcodec.layers.attention import WindowAttention
 from tfcodec.layers.gdn import GDN
 
 
@@ -60,6 +62,9 @@ def _layer_macs(layer, x, output):
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
         # The kernel's axes are [.., inputs of a group, outputs]; an output sees all but the last.
         return math.prod(output.shape) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, WindowAttention):
+        # Logits and weighted values: each pixel meets those of its window, twice.
+        return 2 * math.prod(x.shape) * layer.window**2
     if isinstance(layer, GDN):
         return math.prod(output.shape) * x.shape[-1]
     return 0

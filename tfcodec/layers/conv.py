@@ -26,6 +26,14 @@ class DownConv2D(keras.layers.Conv2D):
             x = ops.pad(x, [(0, 0), *pads, (0, 0)])
         return super().call(x)
 
+    def convolution_op(self, inputs, kernel):
+        if self.kernel_size != (1, 1):
+            return super().convolution_op(inputs, kernel)
+        # Sampled first: TensorFlow 2.17 with oneDNN writes beyond its buffers in the filter
+        # gradient of a strided 1x1 convolution.
+        inputs = inputs[:, :: self.strides[0], :: self.strides[1], :]
+        return ops.conv(inputs, kernel, strides=1, padding="valid")
+
     def compute_output_shape(self, input_shape):
         sides = [
             None if side is None else (side + 2 * ((k - 1) // 2) - k) // stride + 1

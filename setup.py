@@ -43,12 +43,14 @@ setuptools.setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]~=2.17.0"],
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
+        "convert": ["torch>=2.6"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
             "ruff>=0.9",
             "scipy>=1.11",
             "scikit-image>=0.24",
+            "torch>=2.6",
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

@@ -36,7 +36,6 @@ class Config:
 PRESETS = {
     "compact": Config(96, 64, hyper_latents=96, widths=(32, 96), lambdas=LADDER, gain_level=8.0),
     "n128": Config(),
-    "n128-5-3": Config(wavelet="5/3"),
 }
 
 

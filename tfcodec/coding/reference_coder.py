@@ -15,7 +15,7 @@ import numpy as np
 import range_coder
 
 from tfcodec.coding.tables import CodingTables, EscapeReader
-from tfcodec.errors import ContainerError
+from tfcodec.errors import ContainerError, InputError
 
 
 class ReferenceEncoder:
@@ -48,7 +48,12 @@ class ReferenceEncoder:
             encoder = range_coder.RangeEncoder(str(path))
             for indexes, entries in self._steps:
                 for row, where in _by_row(indexes):
-                    encoder.encode(entries[where].tolist(), cdfs[row])
+                    try:
+                        encoder.encode(entries[where].tolist(), cdfs[row])
+                    except ValueError as error:  # the package bounds the length of a table
+                        raise InputError(
+                            f"the coder range-coder cannot take this picture ({error}); use tfc"
+                        ) from error
             encoder.close()
             return (path.read_bytes(),), tuple(self._escapes)
 
@@ -70,7 +75,7 @@ class ReferenceDecoder:
             raise ContainerError(
                 f"{name}: the coder range-coder has one lane, found {len(streams)}"
             )
-        self._tables = tables
+        self._tables, self._name = tables, name
         self._cdfs = _CdfLists(tables)
         self._escapes = EscapeReader(escapes, name)
         # The package holds the file open; its name can go at once.
@@ -87,7 +92,12 @@ class ReferenceDecoder:
         self._tables.check_indexes(indexes)
         entries = np.empty(indexes.size, np.int32)
         for row, where in _by_row(indexes):
-            entries[where] = self._decoder.decode(where.size, self._cdfs[row])
+            try:
+                entries[where] = self._decoder.decode(where.size, self._cdfs[row])
+            except ValueError as error:  # a table that no encoder of the package could have used
+                raise ContainerError(
+                    f"{self._name}: the coder range-coder cannot decode it ({error}); damaged?"
+                ) from error
         symbols, escaped = self._tables.from_entries(indexes, entries.reshape(indexes.shape))
         self._escapes.fill(symbols, escaped)
         return symbols

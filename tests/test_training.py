@@ -126,3 +126,15 @@ def test_the_learning_rate_rises_stays_and_falls():
     np.testing.assert_allclose(rate, [1e-5, 5e-4, 1e-3, 1e-3, 1e-3, falling, 1e-5], rtol=1e-4)
     longer = training.Schedule(dataclasses.replace(s, steps=9000))
     assert float(longer(700)) == float(training.Schedule(s)(700))  # a run can be continued
+
+
+def test_rate_weights_name_parts_of_the_model(pictures):
+    settings = dataclasses.replace(SETTINGS, rate_weights="z=0.5,y=2")
+    assert training.Trainer(_model(), pictures, settings).rate_weights == {"z": 0.5, "y": 2.0}
+    for text, message in (
+        ("high=1", "there is no part 'high'; the parts are y, z"),
+        ("y", "rate_weights are NAME=NUMBER,.., received 'y'"),
+    ):
+        with pytest.raises(InputError) as error:
+            training.Trainer(_model(), pictures, dataclasses.replace(settings, rate_weights=text))
+        assert str(error.value) == message

@@ -155,3 +155,28 @@ def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(InputError) as error:
         models.build("mbt2018_mean", "huge")
     assert str(error.value) == "mbt2018_mean has no preset 'huge'; it has compact, n128, n192"
+
+
+@pytest.mark.parametrize(
+    "flag,value,message",
+    [
+        ("--config", "wavelength=9", "--config cannot set 'wavelength'; it sets filters, latents"),
+        ("--config", "filters=many", "--config filters takes a number, received 'many'"),
+    ],
+)
+def test_a_field_that_cannot_be_set_is_said(flag, value, message, capsys):
+    spec = importlib.util.spec_from_file_location("train_tf", ROOT / "train_tf.py")
+    train_tf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train_tf)
+    assert train_tf.main(["--describe", "--model", "weconvene", flag, value]) == 1
+    assert capsys.readouterr().err.startswith(f"train_tf: {message}")
+
+
+def test_fields_of_a_preset_are_replaced_on_the_command_line(capsys):
+    spec = importlib.util.spec_from_file_location("train_tf", ROOT / "train_tf.py")
+    train_tf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train_tf)
+    fields = "wavelet=5/3,latents=12,filters=9"
+    assert train_tf.main(["--describe", "--model", "weconvene", "--config", fields]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert (config["wavelet"], config["latents"], config["filters"]) == ("5/3", 12, 9)

@@ -148,6 +148,20 @@ def test_every_index_names_a_row_of_the_tables(name, preset):
     assert y_hat.shape[-1] == sum(p["channels"] for p in model.parts if p["name"] != "z")
 
 
+@pytest.mark.parametrize("name,preset", [("tcm", "n64"), ("weconvene", "n128"), ("ms2020", "n192")])
+def test_the_papers_networks_start_where_training_is_possible(name, preset):
+    cfg = models.config(name, preset, filters=32, latents=32, hyper_latents=32)
+    model = models.module(name).build(cfg, name=name).build_weights()
+    x = np.random.default_rng(0).random([1, model.stride, model.stride, 3], dtype=np.float32)
+    model.prepare(x)
+    kernels = [v for v in model.trainable_weights if v.path.endswith("kernel") and v.shape[-2] > 31]
+    for kernel in kernels:
+        fan_in = np.prod(kernel.shape[:-1])
+        assert np.std(kernel) == pytest.approx((3 * fan_in) ** -0.5, rel=0.2), kernel.path
+    x_hat, _ = model(x)
+    assert np.abs(x_hat).max() < 30
+
+
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(InputError) as error:
         models.config("gan", "compact")

@@ -110,12 +110,22 @@ class ChannelwiseCodec(CodecModel):
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):
+            self._fan_in_start()
             return
         principal_start(self.transform, self.inverse_transform, x)
         # Scales start at the spread of each channel, at the middle of the ladder.
         rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         latents = [ops.convert_to_numpy(y) for y in self.analysis(x, rung)[1:]]
         self.charm.start_at(np.concatenate([y.std(axis=(0, 1, 2)) for y in latents]))
+
+    def _fan_in_start(self):
+        """Scales Glorot's start of all kernels to a variance of 1 / (3 fan-in), as PyTorch's layers
+        start: through the products of several inverse GDNs, Glorot's reaches 1e8 in LIC-TCM."""
+        for variable in self.trainable_variables:
+            if variable.path.endswith("kernel"):
+                inputs, outputs = variable.shape[-2:]
+                # Both fans count the window, so that it cancels.
+                variable.assign(variable * np.float32(np.sqrt((inputs + outputs) / (6 * inputs))))
 
     def table_rows(self):
         return self.prior.table_rows() + gaussian.table_rows()

@@ -1,4 +1,4 @@
-"""The example that shows where the bits go adds up."""
+"""The examples do what they say: bits add up, and WeConv drops in."""
 
 import importlib.util
 import pathlib
@@ -13,15 +13,19 @@ from PIL import Image
 from tfcodec import codec, images
 from tfcodec.coding import container
 
-SCRIPT = pathlib.Path(__file__).parent.parent / "examples" / "where_bits_go.py"
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+def _example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("where_bits_go", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _example("where_bits_go")
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +54,28 @@ def test_the_map_holds_the_bits_of_the_file(script, tiny):
 
 def test_the_script_writes_a_figure(tmp_path, tiny):
     Image.fromarray(picture()).save(tmp_path / "p.png")
-    argv = [sys.executable, SCRIPT, tmp_path / "p.png", tmp_path / "f.png"]
+    argv = [sys.executable, EXAMPLES / "where_bits_go.py", tmp_path / "p.png", tmp_path / "f.png"]
     done = subprocess.run(
         [*argv, "--model", tiny.info.path], capture_output=True, text=True, check=True
     )
     assert " bpp" in done.stdout and "z: " in done.stdout and "y: " in done.stdout
     with Image.open(tmp_path / "f.png") as figure:
         assert figure.size[0] > 800
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "9/7"])
+def test_weconv_drops_into_mbt2018_mean(wavelet, capsys):
+    _example("weconv_mbt2018_mean").main(["--wavelet", wavelet])
+    plain, ours = capsys.readouterr().out.splitlines()
+    assert plain.startswith("mbt2018_mean") and "4,307,404 parameters" in plain
+    assert ours.startswith("mbt2018_weconv")
+
+
+def test_weconv_drops_into_a_denoiser_that_learns(capsys):
+    example = _example("weconv_denoiser")
+    example.main(["--steps", "60"])
+    plain, ours = capsys.readouterr().out.splitlines()
+    noisy = 20.17  # dB: noise of 25 / 255 alone
+    for line, name in ((plain, "Conv2D"), (ours, "WeConv")):
+        assert line.startswith(name)
+        assert float(line.split()[-3]) > noisy + 1

@@ -46,3 +46,12 @@ def test_on_a_ladder_each_example_is_weighed_by_the_root_of_its_lambda():
 def test_lambda_is_geometric_between_two_rungs():
     found = losses.ladder_lambda((0.001, 0.004, 0.016), tf.constant([0.0, 0.5, 2.0]))
     np.testing.assert_allclose(found, [0.001, 0.002, 0.016], rtol=1e-5)
+
+
+def test_rate_weights_move_the_loss_and_never_the_reported_rate():
+    model = Off((0.01,), [2.0] * 3, {"low": [64.0] * 3, "high": [128.0] * 3})
+    rung = np.zeros([3], np.float32)
+    _, metrics = losses.rate_distortion(model, X, rung, rate_weights={"high": 0.5})
+    assert float(metrics["loss"]) == pytest.approx(1 + 0.5 * 2 + 0.01 * 4, rel=1e-5)
+    assert float(metrics["bpp"]) == pytest.approx(3)
+    assert float(metrics["bpp_high"]) == pytest.approx(2)

@@ -153,3 +153,15 @@ def test_the_averaged_weights_travel_alone(pictures, tmp_path):
     (tmp_path / "weights" / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds other files; it is not replaced"):
         trainer.save_weights(str(tmp_path / "weights"))
+
+
+def test_rate_weights_name_parts_of_the_model(pictures):
+    settings = dataclasses.replace(SETTINGS, rate_weights="z=0.5,y=2")
+    assert training.Trainer(_model(), pictures, settings).rate_weights == {"z": 0.5, "y": 2.0}
+    for text, message in (
+        ("high=1", "there is no part 'high'; the parts are y, z"),
+        ("y", "rate_weights are NAME=NUMBER,.., received 'y'"),
+    ):
+        with pytest.raises(InputError) as error:
+            training.Trainer(_model(), pictures, dataclasses.replace(settings, rate_weights=text))
+        assert str(error.value) == message

@@ -408,12 +408,15 @@ def places(saved_model, arrays):
     """Where each weight lies in the SavedModel's data file, so that no second copy is needed."""
     path = os.path.join(saved_model, "variables", "variables.data-00000-of-00001")
     blob = pathlib.Path(path).read_bytes()
-    return {
-        # Any place will do that holds these very bytes.
-        name: {
-            "offset": blob.index(array.tobytes()),
-            "dtype": str(array.dtype),
-            "shape": list(array.shape),
-        }
-        for name, array in arrays.items()
-    }
+    places, cursor = {}, 0
+    for name, array in arrays.items():
+        data = array.tobytes()
+        # Any place will do that holds these very bytes. Most stand near the one before them: a
+        # search of the whole file for each would take a minute where there are a thousand.
+        offset = blob.find(data, cursor, cursor + len(data) + (1 << 20))
+        if offset < 0:
+            offset = blob.index(data)
+        if len(data) > 1 << 16:  # short ones, such as zeros, may have been found anywhere
+            cursor = offset + len(data)
+        places[name] = {"offset": offset, "dtype": str(array.dtype), "shape": list(array.shape)}
+    return places

@@ -148,6 +148,20 @@ def test_every_index_names_a_row_of_the_tables(name, preset):
     assert y_hat.shape[-1] == sum(p["channels"] for p in model.parts if p["name"] != "z")
 
 
+@pytest.mark.parametrize("name,preset", [("tcm", "n64"), ("weconvene", "n128"), ("ms2020", "n192")])
+def test_the_papers_networks_start_where_training_is_possible(name, preset):
+    cfg = models.config(name, preset, filters=32, latents=32, hyper_latents=32)
+    model = models.module(name).build(cfg, name=name).build_weights()
+    x = np.random.default_rng(0).random([1, model.stride, model.stride, 3], dtype=np.float32)
+    model.prepare(x)
+    kernels = [v for v in model.trainable_weights if v.path.endswith("kernel") and v.shape[-2] > 31]
+    for kernel in kernels:
+        fan_in = np.prod(kernel.shape[:-1])
+        assert np.std(kernel) == pytest.approx((3 * fan_in) ** -0.5, rel=0.2), kernel.path
+    x_hat, _ = model(x)
+    assert np.abs(x_hat).max() < 30
+
+
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(InputError) as error:
         models.config("gan", "compact")
@@ -155,3 +169,28 @@ def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(InputError) as error:
         models.build("mbt2018_mean", "huge")
     assert str(error.value) == "mbt2018_mean has no preset 'huge'; it has compact, n128, n192"
+
+
+@pytest.mark.parametrize(
+    "flag,value,message",
+    [
+        ("--config", "wavelength=9", "--config cannot set 'wavelength'; it sets filters, latents"),
+        ("--config", "filters=many", "--config filters takes a number, received 'many'"),
+    ],
+)
+def test_a_field_that_cannot_be_set_is_said(flag, value, message, capsys):
+    spec = importlib.util.spec_from_file_location("train_tf", ROOT / "train_tf.py")
+    train_tf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train_tf)
+    assert train_tf.main(["--describe", "--model", "weconvene", flag, value]) == 1
+    assert capsys.readouterr().err.startswith(f"train_tf: {message}")
+
+
+def test_fields_of_a_preset_are_replaced_on_the_command_line(capsys):
+    spec = importlib.util.spec_from_file_location("train_tf", ROOT / "train_tf.py")
+    train_tf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train_tf)
+    fields = "wavelet=5/3,latents=12,filters=9"
+    assert train_tf.main(["--describe", "--model", "weconvene", "--config", fields]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert (config["wavelet"], config["latents"], config["filters"]) == ("5/3", 12, 9)

@@ -10,8 +10,6 @@ import math
 import keras
 import numpy as np
 
-from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
 from tfcodec.layers.gdn import GDN
 
 
@@ -27,7 +25,7 @@ def macs_per_pixel(model):
     with _counting() as analysis:
         latents = model.analysis(x, rung)
     with _counting() as steps:
-        y_hat = walk(model, RateMeter(latents, [part["name"] for part in model.parts]))
+        y_hat, _ = model.rate(latents)
     with _counting() as synthesis:
         model.synthesis(y_hat, rung)
     return {

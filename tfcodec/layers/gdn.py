@@ -9,6 +9,7 @@ PEDESTAL = 2.0**-36  # keeps the gradient of the square root alive at zero, as i
 BETA_MIN = 1e-6
 
 
+@keras.saving.register_keras_serializable("tfcodec")
 class GDN(keras.layers.Layer):
     """Divides each channel by a norm pooled over all channels of the same pixel.
 

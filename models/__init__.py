@@ -10,7 +10,7 @@ import importlib
 from tfcodec import complexity
 from tfcodec.errors import InputError
 
-MODELS = ("bmshj2018", "mbt2018_mean", "octave")
+MODELS = ("bmshj2018", "mbt2018_mean", "octave", "gllmm")
 
 
 def module(name):

@@ -3,7 +3,7 @@ estimation (Fu, Liang, Lin, Akbari, "Learned Image Compression with Generalized 
 and Cross-Resolution Parameter Estimation", Signal Processing 2023;
 https://arxiv.org/abs/2209.03353).
 
-    x ─► analysis ─► y_high, y_low ─► hyper_analysis ─► z_high, z_low ─► top_analysis ─► z2_high, z2_low
+    x ─► analysis ─► y_high, y_low ─► hyper_analysis ─► z_high, z_low ─► top_analysis ─► z2
 
 Six parts are coded, each of them at once; the low resolution comes first and predicts the high:
 
@@ -30,7 +30,6 @@ import dataclasses
 from functools import partial
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian, gllmm, mixture_coding
@@ -39,7 +38,7 @@ from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.mbt2018_mean import LADDER
-from tfcodec.models.transforms import conv, leaky, sequential, up_conv
+from tfcodec.models.transforms import conv, estimator, leaky, sequential, up_conv
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
 
@@ -137,7 +136,7 @@ def transforms(cfg):
 
 
 def hyper_transforms(cfg, strides, names):
-    """(analysis, synthesis) of a hyper layer; the latter has twice the channels, for two numbers."""
+    """(analysis, synthesis) of a hyper layer; the latter has twice the channels."""
     act = keras.layers.LeakyReLU(negative_slope=cfg.slope)
     # Everything between y and a table index is float32 whatever the policy.
     options = dict(cross_kernel_size=cfg.cross_kernel_size or None, dtype="float32")
@@ -154,15 +153,6 @@ def hyper_transforms(cfg, strides, names):
         partial(up, 2 * n, 3, cross_kernel_size=None),
     ]
     return Chain(analysis, name=names[0]), Chain(synthesis, name=names[1])
-
-
-def estimator(cfg, outputs, name):
-    """1x1 layers from all that is known of a high latent to its parameters."""
-    layers = []
-    for width in cfg.estimators:
-        layers += [conv(width, 1), leaky(cfg.slope)]
-    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=False, dtype="float32")
-    return sequential([*layers, last], name=name)
 
 
 def up_four(cfg, name):
@@ -195,7 +185,7 @@ class Octave(CodecModel):
             self.top_analysis, self.top_synthesis = hyper_transforms(
                 cfg, 1, ("top_analysis", "top_synthesis")
             )
-            self.z_estimator = estimator(cfg, 2 * half, "z_estimator")
+            self.z_estimator = estimator(cfg.estimators, 2 * half, cfg.slope, "z_estimator")
             self.up_means, self.up_scales, self.up_features = (
                 up_four(cfg, f"up_{what}") for what in ("means", "scales", "features")
             )
@@ -206,7 +196,7 @@ class Octave(CodecModel):
         first = mixture_coding.COMPONENTS if mixture else 1
         self.means_conv = conv(first * half, 5)(name="means_conv")
         self.scales_conv = conv((self.numbers - first) * half, 5)(name="scales_conv")
-        self.y_estimator = estimator(cfg, self.numbers * half, "y_estimator")
+        self.y_estimator = estimator(cfg.estimators, self.numbers * half, cfg.slope, "y_estimator")
         if cfg.cross_resolution:
             self.y_across = up_conv(half, 5)(name="y_across")
             if self.two_layers:
@@ -244,7 +234,7 @@ class Octave(CodecModel):
         return tuple(parts)
 
     def _rows(self, kind):
-        """First row of a kind of tables: the priors' by their latents, the Gaussians', the trees'."""
+        """First row of a kind of tables: a prior's, by its latents, or the others'."""
         rows = {name: FIRST_ROW + k * self.channels for k, name in enumerate(self.priors)}
         rows["gaussian"] = FIRST_ROW + 2 * self.channels
         rows["mixture"] = rows["gaussian"] + (gaussian.NUM_LEVELS if self.two_layers else 0)

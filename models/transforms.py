@@ -208,3 +208,12 @@ def subpixel(filters):
 def leaky(slope):
     """Leaky ReLU."""
     return partial(keras.layers.LeakyReLU, negative_slope=slope, dtype="float32")
+
+
+def estimator(widths, outputs, slope, name):
+    """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior."""
+    layers = []
+    for width in widths:
+        layers += [conv(width, 1), leaky(slope)]
+    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=False, dtype="float32")
+    return sequential([*layers, last], name=name)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfcodec.layers.gdn import GDN
+from tfcodec.layers.masked import MaskedConv2D
 
 
 def macs_per_pixel(model):
@@ -58,6 +59,8 @@ def _layer_macs(layer, x, output):
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
         # The kernel's axes are [.., inputs of a group, outputs]; an output sees all but the last.
         return math.prod(output.shape) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, MaskedConv2D):
+        return math.prod(output.shape) * layer.taps * x.shape[-1]
     if isinstance(layer, GDN):
         return math.prod(output.shape) * x.shape[-1]
     return 0

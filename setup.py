@@ -30,7 +30,10 @@ setuptools.setup(
         "tfcodec.models": "models",
         "tfcodec.saved_models": "saved_models",
     },
-    package_data={"tfcodec": ["version.txt"], "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"]},
+    package_data={
+        "tfcodec": ["version.txt", "data_files/*"],
+        "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
+    },
     install_requires=[
         "tensorflow~=2.17.0",
         "keras~=3.15",
@@ -43,12 +46,16 @@ setuptools.setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]~=2.17.0"],
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
+        "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
-            "ruff>=0.9",
+            "ruff~=0.17.0",  # another version may format otherwise
             "scipy>=1.11",
             "scikit-image>=0.24",
+            "grpcio>=1.60",
+            "tensorflow-serving-api~=2.17.0",
+            "matplotlib>=3.8",
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

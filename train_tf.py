@@ -39,7 +39,12 @@ def parser():
     flags.add_argument(
         "--init_from",
         metavar="PATH",
-        help="start from the weights of an export, or of a checkpoint of another run",
+        help="start from the weights of an export, a --weights_dir, or a checkpoint of another run",
+    )
+    flags.add_argument(
+        "--weights_dir",
+        metavar="DIR",
+        help="with every checkpoint, also write the averaged weights there, for --init_from",
     )
     flags.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
     flags.add_argument("--name", help="name of the export; default: the folder's")
@@ -89,8 +94,9 @@ def main(argv=None):
 def train(args, config):
     """Trains (or continues) the run that the flags describe, and exports it."""
     import numpy as np
+    from absl import logging
 
-    from tfcodec import data, models, training
+    from tfcodec import data, export, models, training
     from tfcodec.errors import InputError
 
     settings = training.Settings(
@@ -98,6 +104,8 @@ def train(args, config):
     )
     if not args.data and settings.steps:
         raise InputError("--data is needed: folders, files or globs of training pictures")
+    if args.export:
+        export.check_target(args.export)
     training.set_precision(settings)
     model = models.module(args.model).build(config, name=args.model).build_weights()
     if args.init_from:
@@ -106,6 +114,8 @@ def train(args, config):
     validation = data.Pictures(held_out, settings.crop) if held_out else None
     paths = [path for path in data.find(args.data) if path not in held_out] if args.data else []
     pictures = data.Pictures(paths, settings.crop) if paths else ()
+    if pictures and pictures.skipped:
+        logging.info("left out %d unreadable or small pictures", len(pictures.skipped))
     if pictures and not args.init_from:
         first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
         model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
@@ -114,10 +124,8 @@ def train(args, config):
     with open(os.path.join(args.run_dir, "model.json"), "w") as file:
         described = {"model": args.model, "preset": args.preset}
         json.dump({**described, "config": dataclasses.asdict(config)}, file, indent=1)
-    training.fit(trainer, args.run_dir, validation)
+    training.fit(trainer, args.run_dir, validation, args.weights_dir)
     if args.export:
-        from tfcodec import export
-
         with trainer.averaged() as averaged:
             export.export(averaged, args.export, args.model, args.preset, config, name=args.name)
 

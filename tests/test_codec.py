@@ -49,7 +49,8 @@ def test_decoding_gives_exactly_the_reconstruction(tmp_path, model, preset, code
 
 
 @pytest.mark.parametrize(
-    "size", [(1, 1), (17, 31), (1, 200), (300, 1), (97, 131), (64, 64), (65, 63)]
+    "size",
+    [(1, 1), (17, 31), (1, 200), (300, 1), (97, 131), (64, 64), (65, 63), (1500, 2000)],
 )
 def test_any_size_comes_back_as_it_was(tiny, size):
     encoded = tiny.encode(images.from_array(noise(*size)), 2)

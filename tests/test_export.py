@@ -121,5 +121,13 @@ def test_one_trace_serves_every_size(tiny):
     counts = []
     for side in (64, 100, 200):
         exported.analysis(np.zeros([side, side + 30, 3], np.uint8), 1.0)
-        counts.append(exported._module.analysis.experimental_get_tracing_count())
+        counts.append(exported.module.analysis.experimental_get_tracing_count())
     assert counts[0] == counts[-1]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tiny, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    model, config = exports.tiny_model()
+    with pytest.raises(InputError, match="exists and is no export; it is not replaced"):
+        export.export(model, str(tmp_path), "mbt2018_mean", "compact", config)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"

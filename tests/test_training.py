@@ -53,7 +53,7 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
     straight = training.Trainer(_model(), pictures, SETTINGS)
     start = _state(straight)
     training.fit(straight, str(tmp_path / "a"), validation=pictures)
-    assert [r["step"] for r in _records(tmp_path / "a")] == [2, 4, 6, 6]
+    assert [r["step"] for r in _records(tmp_path / "a")] == [2, 3, 4, 6, 6]
     names = [path.rsplit("/", 1)[-1] for path in training.checkpoints(str(tmp_path / "a"))]
     assert names == ["step-00000003", "step-00000006"]
     points = _records(tmp_path / "a")[-1]["validation"]
@@ -107,6 +107,19 @@ def test_a_loss_that_is_not_a_number_ends_the_run_in_a_sentence(tmp_path):
         training.fit(diverged, str(tmp_path))
 
 
+def test_what_is_due_every_so_many_steps_happens_also_when_steps_come_in_leaps(tmp_path):
+    saved = []
+    leaping = types.SimpleNamespace(
+        settings=dataclasses.replace(SETTINGS, steps=14, log_every=6, checkpoint_every=10),
+        step=0,
+        run=lambda last: ((step, {"loss": 1.0}) for step in (4, 8, 12, 14)),
+        save=saved.append,
+    )
+    training.fit(leaping, str(tmp_path))
+    assert [r["step"] for r in _records(tmp_path)] == [8, 12, 14]
+    assert len(saved) == 2  # at 12 and at the end
+
+
 def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):
     plan = data.plan(0, count=3, batch_size=32, num_rungs=1, seed=0)
     crops = data.crops(pictures, plan, 64)
@@ -126,3 +139,17 @@ def test_the_learning_rate_rises_stays_and_falls():
     np.testing.assert_allclose(rate, [1e-5, 5e-4, 1e-3, 1e-3, 1e-3, falling, 1e-5], rtol=1e-4)
     longer = training.Schedule(dataclasses.replace(s, steps=9000))
     assert float(longer(700)) == float(training.Schedule(s)(700))  # a run can be continued
+
+
+def test_the_averaged_weights_travel_alone(pictures, tmp_path):
+    trainer = training.Trainer(_model(), pictures, SETTINGS)
+    training.fit(trainer, str(tmp_path / "run"), weights_dir=str(tmp_path / "weights"))
+    other = _model(seed=9)
+    training.initialise(other, str(tmp_path / "weights"))
+    with trainer.averaged() as model:
+        for ours, theirs in zip(other.variables, model.variables, strict=True):
+            np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+    assert not (tmp_path / "weights.partial").exists()
+    (tmp_path / "weights" / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="holds other files; it is not replaced"):
+        trainer.save_weights(str(tmp_path / "weights"))

@@ -1,4 +1,4 @@
-"""The command `tfcodec`: encode, decode, info, models.
+"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -7,7 +7,8 @@ One line a file on stdout; notices, failures (one sentence each) and progress on
 file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
 130 when interrupted. Output files appear complete or not at all.
 
-Only `encode` and `decode` import TensorFlow, and only once a file has proved to be sound.
+Only `encode`, `decode`, `evaluate` and `export` import TensorFlow, the first two only once a file
+has proved to be sound. `evaluate` and `compare` live in cli_evaluate.py.
 """
 
 import argparse
@@ -23,12 +24,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from tfcodec import export, images, metrics
+from tfcodec import export, images, metrics, search
 from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 
 QUALITIES = (1.0, 8.0)
-QUALITY_STEPS = 32  # per unit: a file stores quality as one byte, quality = 1 + byte / 32
 MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
 
 
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tfcodec", description="A learned image codec.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"tfcodec {_version()}")
-    commands = parser.add_subparsers(required=True, metavar="encode | decode | info | models")
+    commands = parser.add_subparsers(required=True, metavar="encode | decode | ...")
 
     def command(name: str, function: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
@@ -80,21 +80,34 @@ def _parser() -> argparse.ArgumentParser:
     rate = encode.add_mutually_exclusive_group()
     rate.add_argument(
         "--quality",
-        type=_quality,
+        type=parse_quality,
         metavar="Q",
         help="1 (smallest) to 8 (best), fractions allowed (default: the model's, see `models`)",
     )
     rate.add_argument(
-        "--bpp", type=_positive(float), metavar="B", help="best quality of at most B bits per pixel"
+        "--bpp",
+        type=parse_positive(float),
+        metavar="B",
+        help="best quality of at most B bits per pixel",
     )
     rate.add_argument(
-        "--target_bytes", type=_positive(int), metavar="N", help="best quality of at most N bytes"
+        "--target_bytes",
+        type=parse_positive(int),
+        metavar="N",
+        help="best quality of at most N bytes",
     )
     encode.add_argument(
         "--coder",
         choices=container.CODER_NAMES,
         default=container.CODER_NAMES[container.TFC],
         help="entropy coder (default: %(default)s)",
+    )
+    encode.add_argument(
+        "--profile",
+        choices=("compact", "serving"),
+        default="compact",
+        help="smallest file, or one that TF Serving decodes fast, some 0.3 %% larger "
+        "(default: %(default)s)",
     )
     encode.add_argument(
         "--reconstruction", metavar="FILE", help="also write what the decoder will show (one input)"
@@ -110,6 +123,33 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
     command("models", _models, "List the installed models.")
+
+    serve = command("export", _export, "Write a model for TF Serving, see docs/serving.md.")
+    serve.add_argument("model", metavar="MODEL", help="installed model or folder of an export")
+    serve.add_argument("-o", "--output", metavar="DIR", required=True, help="new folder")
+    serve.add_argument(
+        "--max_pixels",
+        type=parse_positive(int),
+        default=2**23,
+        metavar="N",
+        help="the server refuses larger pictures (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--max_turns",
+        type=parse_positive(int),
+        default=2**19,
+        metavar="N",
+        help="the server refuses files of more symbols a lane, which take it about 20 microseconds "
+        "each (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--xla",
+        action="store_true",
+        help="compile the coder by XLA; for servers that run with --xla_cpu_compilation_enabled",
+    )
+    from tfcodec import cli_evaluate  # here, since it builds on this module
+
+    cli_evaluate.add_commands(command)
     return parser
 
 
@@ -125,16 +165,20 @@ def _add_files(parser: argparse.ArgumentParser, inputs: str, output: str) -> Non
         "--output_dir", metavar="DIR", help="directory of the outputs (default: beside each input)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    add_max_pixels(parser)
+
+
+def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_pixels",
-        type=_positive(int),
+        type=parse_positive(int),
         default=container.DEFAULT_MAX_PIXELS,
         metavar="N",
         help="refuse larger pictures (default: %(default)s)",
     )
 
 
-def _quality(text: str) -> float:
+def parse_quality(text: str) -> float:
     low, high = QUALITIES
     value = _number(float, text)
     if not low <= value <= high:
@@ -144,7 +188,7 @@ def _quality(text: str) -> float:
     return value
 
 
-def _positive(kind: type) -> Callable[[str], float]:
+def parse_positive(kind: type) -> Callable[[str], float]:
     def parse(text: str):
         value = _number(kind, text)
         if not 0 < value < math.inf:
@@ -163,7 +207,7 @@ def _number(kind: type, text: str) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
+class Job:
     """One input and its outputs: a .tfcd file, a picture, or both."""
 
     source: str
@@ -175,12 +219,17 @@ class _Job:
         return [path for path in (self.file, self.picture) if path is not None]
 
 
-class _Console:
+class Console:
     """Result lines on stdout; everything else on stderr, with a bar of files done if a person looks
     on and there are several."""
 
     def __init__(self, files: int):
-        self.failures, self._files, self._done = 0, files, 0
+        self.failures = 0
+        self.expect(files)
+
+    def expect(self, files: int) -> None:
+        """Starts the bar anew."""
+        self._files, self._done = files, 0
         self._bar = files > 1 and sys.stderr.isatty()
 
     def result(self, line: str) -> None:
@@ -191,7 +240,7 @@ class _Console:
         self._clear()
         print("tfcodec:", " ".join(sentence.splitlines()), file=sys.stderr, flush=True)
 
-    def failure(self, error: TfcodecError, job: _Job | None = None) -> None:
+    def failure(self, error: TfcodecError, job: Job | None = None) -> None:
         """Counts and prints; a sentence that names no file of the job gets its input in front."""
         self.failures += 1
         sentence = str(error)
@@ -199,13 +248,15 @@ class _Console:
             sentence = f"{job.source}: {sentence}"
         self.notice(sentence)
 
-    def for_each(self, jobs: list[_Job], work: Callable[[_Job], str]) -> int:
+    def for_each(self, jobs: list[Job], work: Callable[[Job], str | None]) -> int:
         """Prints what `work` says of each job, or why it failed; returns the exit status."""
         try:
             for job in jobs:
                 self._draw(job.source)
                 try:
-                    self.result(work(job))
+                    line = work(job)
+                    if line is not None:
+                        self.result(line)
                 except TfcodecError as error:
                     self.failure(error, job)
                 self._done += 1
@@ -226,9 +277,7 @@ class _Console:
             sys.stderr.flush()
 
 
-def _plan(
-    arguments: argparse.Namespace, suffix: str, job: Callable[[str, str], _Job]
-) -> list[_Job]:
+def _plan(arguments: argparse.Namespace, suffix: str, job: Callable[[str, str], Job]) -> list[Job]:
     """The jobs of a command line; one that cannot be meant so ends here, with status 2.
 
     Args:
@@ -254,7 +303,7 @@ def _plan(
     return jobs
 
 
-def _ready(jobs: list[_Job], arguments: argparse.Namespace, console: _Console) -> list[_Job]:
+def _ready(jobs: list[Job], arguments: argparse.Namespace, console: Console) -> list[Job]:
     """The jobs whose outputs can be written; the others fail now, before any work."""
     if arguments.output_dir is not None:
         try:
@@ -284,10 +333,10 @@ def _encode(arguments: argparse.Namespace) -> int:
         arguments.parser.error(
             f"--reconstruction takes one input, received {len(arguments.inputs)}"
         )
-    jobs = _plan(
-        arguments, ".tfcd", lambda source, out: _Job(source, out, arguments.reconstruction)
-    )
-    console = _Console(len(jobs))
+    if arguments.profile == "serving" and arguments.coder != container.CODER_NAMES[container.TFC]:
+        arguments.parser.error("--profile serving needs the coder tfc")
+    jobs = _plan(arguments, ".tfcd", lambda source, out: Job(source, out, arguments.reconstruction))
+    console = Console(len(jobs))
     try:
         info = export.find(arguments.model)
         for flag in ("quality", "bpp", "target_bytes"):
@@ -297,7 +346,7 @@ def _encode(arguments: argparse.Namespace) -> int:
         console.failure(error)
         return 1
 
-    def work(job: _Job) -> str:
+    def work(job: Job) -> str:
         picture = images.read(job.source, arguments.max_pixels)
         for notice in picture.notices:
             console.notice(f"{job.source}: {notice}")
@@ -329,29 +378,30 @@ def _encode_to_rate(model, picture: images.Picture, arguments: argparse.Namespac
         limit = arguments.target_bytes
         wish = f"{limit} bytes of --target_bytes"
     else:
-        return model.encode(picture, arguments.quality, coder=arguments.coder)
-    best, size = None, 0
-    low, high = 0, round((QUALITIES[1] - QUALITIES[0]) * QUALITY_STEPS)
-    while low <= high:  # bisection over the byte that the file stores: 8 encodes at most
-        middle = (low + high) // 2
-        encoded = model.encode(
-            picture, QUALITIES[0] + middle / QUALITY_STEPS, coder=arguments.coder
-        )
+        return model.encode(picture, arguments.quality, **_coding(arguments))
+    steps = round((QUALITIES[1] - QUALITIES[0]) * container.QUALITY_STEPS)
+    quality, encoded = search.best_within(  # 8 encodes at most
+        limit,
+        [QUALITIES[0] + step / container.QUALITY_STEPS for step in range(steps + 1)],
+        lambda quality: model.encode(picture, quality, **_coding(arguments)),
+        size=lambda encoded: len(encoded.data),
+    )
+    if quality is None:
         size = len(encoded.data)
-        if size <= limit:
-            best, low = encoded, middle + 1
-        else:
-            high = middle - 1
-    if best is None:  # the search has ended at the lowest quality, so `size` is the smallest
         raise InputError(f"the smallest possible file has {size} bytes, more than the {wish}")
-    return best
+    return encoded
+
+
+def _coding(arguments: argparse.Namespace) -> dict:
+    lanes = {"lanes": "serving"} if arguments.profile == "serving" else {}
+    return {"coder": arguments.coder, **lanes}
 
 
 def _decode(arguments: argparse.Namespace) -> int:
-    jobs = _plan(arguments, ".png", lambda source, out: _Job(source, picture=out))
-    console = _Console(len(jobs))
+    jobs = _plan(arguments, ".png", lambda source, out: Job(source, picture=out))
+    console = Console(len(jobs))
 
-    def work(job: _Job) -> str:
+    def work(job: Job) -> str:
         data = _read(job.source, arguments.max_pixels)
         packed = container.unpack(data, job.source, arguments.max_pixels)
         images.check_format(job.picture, alpha=packed.alpha is not None)
@@ -367,7 +417,7 @@ def _decode(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    def work(job: _Job) -> str:
+    def work(job: Job) -> str:
         data = _read(job.source, container.DEFAULT_MAX_PIXELS)
         # Nothing is decoded here, so that a picture of any size may be looked at.
         packed = container.unpack(data, job.source, max_pixels=2**70)
@@ -383,19 +433,21 @@ def _info(arguments: argparse.Namespace) -> int:
             "picture": f"{packed.width}x{packed.height}, {channels}",
             "size": f"{len(data)} bytes, {8 * len(data) / (packed.width * packed.height):.3f} bpp",
             "bytes": parts,
-            "quality": "one rate" if single else f"{1 + packed.quality / QUALITY_STEPS:g}",
+            "quality": "one rate"
+            if single
+            else f"{1 + packed.quality / container.QUALITY_STEPS:g}",
             "model": f"fingerprint {packed.fingerprint.hex()}, {model}",
             "profile": f"{packed.profile}",
             "coder": container.CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
         }
         return "\n".join([job.source, *(f"  {key:8}{text}" for key, text in fields.items())])
 
-    console = _Console(files=1)  # too quick for a bar
-    return console.for_each([_Job(source) for source in arguments.inputs], work)
+    console = Console(files=1)  # too quick for a bar
+    return console.for_each([Job(source) for source in arguments.inputs], work)
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    console = _Console(files=1)
+    console = Console(files=1)
     try:
         models = export.installed()
         default = export.find().name if models else None
@@ -430,11 +482,27 @@ def _models(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _codec():
-    """The module `tfcodec.codec`, loaded when the first file needs it, TensorFlow's chatter off."""
+def _export(arguments: argparse.Namespace) -> int:
+    def work(job: Job) -> str:
+        info = export.find(job.source)
+        limits = arguments.max_pixels, arguments.max_turns
+        served = _codec("serving").export(info, arguments.output, *limits, arguments.xla)
+        size = sum(f.stat().st_size for f in pathlib.Path(served.path).rglob("*") if f.is_file())
+        return f"{served.path}  {info.name}  {size / 2**20:.1f} MiB  signatures decode, encode"
+
+    return Console(files=1).for_each([Job(arguments.model)], work)
+
+
+def _codec(name: str = "codec"):
+    """The module `tfcodec.codec`, or another that needs TensorFlow, loaded when first needed."""
+    quiet_tensorflow()
+    return importlib.import_module(f"tfcodec.{name}")
+
+
+def quiet_tensorflow() -> None:
+    """Turns TensorFlow's chatter off; to be called before its first import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    return importlib.import_module("tfcodec.codec")
 
 
 def _read(path: str, max_pixels: int) -> bytes:

@@ -2,33 +2,35 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
 from tfcodec import export, images
 from tfcodec.coding import container as box
-from tfcodec.coding import open_decoder, open_encoder
+from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
 from tfcodec.errors import InputError, ModelError
-
-QUALITY_STEPS = 32  # of one unit of quality: the byte in the file is 32 (quality - 1)
 
 
 @dataclasses.dataclass
 class Encoded:
-    """A compressed picture: `data`, the bytes of the file, and what the encoder knows besides."""
+    """A compressed picture: `data`, the bytes of the file, and what the encoder knows besides.
+
+    `rung` is the place on the model's ladder of lambdas, as `export.Exported` takes it.
+    """
 
     data: bytes
+    rung: float
     _codec: "Codec"
     _picture: images.Picture
-    _rung: float
     _y_hat: object
 
     def reconstruction(self):
         """The `Picture` that decoding `data` gives."""
         return self._codec.synthesize(
             self._y_hat,
-            self._rung,
+            self.rung,
             self._picture.height,
             self._picture.width,
             self._picture.gray,
@@ -38,7 +40,7 @@ class Encoded:
     @functools.cached_property
     def estimated_bits(self):
         """Bits of the latents by the model's own densities: neither header nor tables."""
-        return sum(self._codec.exported.estimate(self._picture.rgb, self._rung).values())
+        return sum(self._codec.exported.estimate(self._picture.rgb, self.rung).values())
 
 
 class Codec:
@@ -67,13 +69,17 @@ class Codec:
         Args:
             quality: from 1 (smallest) to 8, rounded to 1/32; None for the model's default.
             coder: "tfc" or "range-coder".
-            lanes: streams, a power of two; more than one for servers.
+            lanes: streams, a power of two, or "serving": as many as let an unmodified TF Serving
+                decode fast.
         Raises: InputError for a quality that the model does not have, or a coder that is none.
         """
         byte = self._quality_byte(quality)
-        rung = self._rung(byte)
+        rung = self.rung(byte)
         if coder not in box.CODER_NAMES:
             raise InputError(f"there is no coder {coder!r}; coders: {', '.join(box.CODER_NAMES)}")
+        if lanes == "serving":
+            shapes = self.exported.shapes(picture.height, picture.width)
+            lanes = serving_lanes(sum(math.prod(shape) for shape in shapes))
         encoder = open_encoder(box.CODER_NAMES.index(coder), self.exported.tables, lanes)
         visitor = SliceEncoder(self.exported.analysis(picture.rgb, rung), encoder)
         y_hat = walk(self.exported, visitor)
@@ -93,7 +99,7 @@ class Codec:
                 checksum=box.symbols_checksum(visitor.symbols),
             )
         )
-        return Encoded(data, self, picture, rung, y_hat)
+        return Encoded(data, rung, self, picture, y_hat)
 
     def decode(self, container, name="input"):
         """Decompresses an unpacked `Container` to a `Picture`.
@@ -125,7 +131,7 @@ class Codec:
                 f"{name}: the decoded symbols differ from the encoder's; the file is damaged, or "
                 f"{self.name} computes otherwise here (another processor or TensorFlow)"
             )
-        rung = self._rung(container.quality)
+        rung = self.rung(container.quality)
         return self.synthesize(y_hat, rung, height, width, container.gray, alpha)
 
     def synthesize(self, y_hat, rung, height, width, gray, alpha):
@@ -147,14 +153,14 @@ class Codec:
         lowest, highest = self.qualities
         if not lowest <= quality <= highest:
             raise InputError(f"quality is from {lowest} to {highest}, not {quality:g}")
-        return round((quality - 1) * QUALITY_STEPS)
+        return round((quality - 1) * box.QUALITY_STEPS)
 
-    def _rung(self, byte):
+    def rung(self, byte):
         """Place on the ladder of lambdas for a file's quality byte; beyond its end, the end."""
         if self.qualities is None:
             return 0.0
         rungs = len(self.info.config["lambdas"]) - 1
-        share = byte / QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
+        share = byte / box.QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
         return min(share, 1.0) * rungs
 
 

@@ -132,8 +132,8 @@ class Exported:
 
         self.info, self._tf = info, tf
         try:
-            self._module = tf.saved_model.load(os.path.join(info.path, "1"))
-            tables = self._module.tables
+            self.module = tf.saved_model.load(os.path.join(info.path, "1"))
+            tables = self.module.tables
             self.tables = CodingTables(
                 **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
             )
@@ -158,7 +158,7 @@ class Exported:
     def analysis(self, rgb, rung):
         """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c]."""
         steps = []
-        latents = self._module.analysis(rgb[None], np.float32([rung]))
+        latents = self.module.analysis(rgb[None], np.float32([rung]))
         for part, latent in zip(self.parts, latents, strict=True):
             latent = latent.numpy()
             steps += wavefront.split(latent) if part.get("wavefront") else [latent]
@@ -166,11 +166,11 @@ class Exported:
 
     def estimate(self, rgb, rung):
         """Bits of each part by the model's own densities, with rounded latents."""
-        bits = self._module.estimate(rgb[None], np.float32([rung]))
+        bits = self.module.estimate(rgb[None], np.float32([rung]))
         return {part: float(value[0]) for part, value in bits.items()}
 
     def step(self, k, state, symbols):
-        steps, part = self._module.steps, self.parts[min(k, len(self.parts) - 1)]
+        steps, part = self.module.steps, self.parts[min(k, len(self.parts) - 1)]
         if k == 0:
             state, mu, indexes = steps[0]()
         else:  # wavefronts repeat the last step
@@ -180,11 +180,11 @@ class Exported:
         return state, TablePrior(mu.numpy(), indexes.numpy())
 
     def finish(self, state, symbols):
-        return self._module.finish(state, self._tf.constant(symbols))
+        return self.module.finish(state, self._tf.constant(symbols))
 
     def synthesis(self, y_hat, rung):
         """Decoded latents to uint8 [H', W', 3], sides padded to the stride."""
-        return self._module.synthesis(y_hat, np.float32([rung]))[0].numpy()
+        return self.module.synthesis(y_hat, np.float32([rung]))[0].numpy()
 
 
 def read_weights(path):
@@ -192,20 +192,29 @@ def read_weights(path):
 
     Raises: ModelError if the folder is no export.
     """
+    return {
+        name: array.astype(np.float32) for name, array in stored_weights(read_info(path)).items()
+    }
+
+
+def stored_weights(info):
+    """As `read_weights` of a `ModelInfo`, in the types that are stored.
+
+    Raises: ModelError if the export is incomplete.
+    """
     import ml_dtypes
 
-    info = read_info(path)
-    file = os.path.join(path, "1", "variables", "variables.data-00000-of-00001")
+    file = os.path.join(info.path, "1", "variables", "variables.data-00000-of-00001")
     try:
         blob = pathlib.Path(file).read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: the model cannot be loaded, it is incomplete") from error
+        raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
     dtypes = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
     weights = {}
     for name, place in info.config["weights"].items():
         dtype, shape = np.dtype(dtypes[place["dtype"]]), place["shape"]
         flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
-        weights[name] = flat.reshape(shape).astype(np.float32)
+        weights[name] = flat.reshape(shape)
     return weights
 
 
@@ -223,10 +232,12 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
         weights: "bfloat16" stores large weights in half the bytes, "float32" stores all exactly.
         note: dictionary that is added to config.json.
     Returns: the `ModelInfo`.
+    Raises: InputError if `directory` holds something else than an export.
     """
     import tensorflow as tf
 
     directory = os.path.normpath(directory)
+    check_target(directory)
     name = name or os.path.basename(directory)
     values = {v.path: np.array(v) for v in model.variables}
     values = {path: np.float32(value) for path, value in values.items()}
@@ -257,7 +268,7 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
         "parameters": int(sum(a.size for a in arrays.values())),
         "measured": [],
         **(note or {}),
-        "weights": _places(os.path.join(partial, "1"), arrays),
+        "weights": places(os.path.join(partial, "1"), arrays),
     }
     with open(os.path.join(partial, "config.json"), "w", encoding="utf-8") as file:
         json.dump(described, file, indent=1)
@@ -268,6 +279,13 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
     os.makedirs(os.path.dirname(directory) or ".", exist_ok=True)
     os.rename(partial, directory)
     return read_info(directory)
+
+
+def check_target(directory):
+    """Raises InputError if `directory` holds something else than an export."""
+    found = os.listdir(directory) if os.path.isdir(directory) else [""] * os.path.exists(directory)
+    if found and "config.json" not in found:
+        raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 
 def _float32_twin(model_name, config, values):
@@ -392,7 +410,7 @@ def _fingerprint(arrays, tables, model):
     return digest.hexdigest()[:8]
 
 
-def _places(saved_model, arrays):
+def places(saved_model, arrays):
     """Where each weight lies in the SavedModel's data file, so that no second copy is needed."""
     path = os.path.join(saved_model, "variables", "variables.data-00000-of-00001")
     blob = pathlib.Path(path).read_bytes()

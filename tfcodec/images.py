@@ -350,7 +350,7 @@ def _decode(file, name: str, max_pixels: int) -> Picture:
             color, alpha = _separate(image, raw, name, notices)
             profile = image.info.get("icc_profile")
             if profile:
-                color = _to_srgb(color, profile, notices)
+                color = to_srgb(color, profile, notices)
             turn = UPRIGHT.get(_orientation(image))
             if turn is not None:
                 color = color.transpose(turn)
@@ -432,7 +432,7 @@ def _opaque_unless(transparent: np.ndarray) -> Image.Image:
     return Image.fromarray(np.where(transparent, 0, 255).astype(np.uint8))
 
 
-def _to_srgb(color: Image.Image, profile: bytes, notices: list[str]) -> Image.Image:
+def to_srgb(color: Image.Image, profile: bytes, notices: list[str]) -> Image.Image:
     """Colour of mode L, RGB or CMYK through its ICC profile; gray stays gray."""
     gray = color.mode == "L"
     try:

@@ -139,9 +139,7 @@ class Trainer:
         arrays |= {f"optimizer/{v.path}": v for v in self.optimizer.variables}
         if len(arrays) != len(self.model.variables) + len(self.optimizer.variables):
             raise ValueError("two variables share a path; give their layers names of their own")
-        arrays = {name: keras.ops.convert_to_numpy(v) for name, v in arrays.items()}
-        for k, piece in enumerate(_pieces(arrays)):
-            np.savez(os.path.join(partial, f"piece-{k:02d}.npz"), **piece)
+        _write_pieces(partial, arrays)
         state = {"step": self.step, "settings": dataclasses.asdict(self.settings)}
         with open(os.path.join(partial, "state.json"), "w") as file:
             json.dump(state, file, indent=1)
@@ -149,6 +147,23 @@ class Trainer:
         os.rename(partial, target)
         for older in checkpoints(directory)[:-2]:
             shutil.rmtree(older)
+
+    def save_weights(self, directory):
+        """Writes the averaged weights alone, a quarter of a checkpoint; `initialise` takes them.
+
+        An earlier set in `directory` is replaced when the new one is whole.
+        Raises: InputError if `directory` holds anything else.
+        """
+        if os.path.exists(directory):
+            if any(not name.startswith("piece-") for name in os.listdir(directory)):
+                raise InputError(f"{directory}: exists and holds other files; it is not replaced")
+        partial = os.path.normpath(directory) + ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        os.makedirs(partial)
+        with self.averaged() as model:
+            _write_pieces(partial, {f"model/{v.path}": v for v in model.variables})
+        shutil.rmtree(directory, ignore_errors=True)
+        os.rename(partial, directory)
 
     def restore(self, path):
         """Continues from a checkpoint of `save`.
@@ -221,6 +236,12 @@ def _assign(variables, values, path):
             expected = list(variable.shape)
             raise InputError(f"{path}: {variable.path} should be {expected}, found {found}")
         variable.assign(value)
+
+
+def _write_pieces(directory, variables):
+    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in variables.items()}
+    for k, piece in enumerate(_pieces(arrays)):
+        np.savez(os.path.join(directory, f"piece-{k:02d}.npz"), **piece)
 
 
 def _pieces(arrays):
@@ -398,11 +419,12 @@ def _compiled(model):
     return lambda x, rung: forward([v.value for v in model.variables], x, rung)
 
 
-def fit(trainer, run_dir, validation=None):
+def fit(trainer, run_dir, validation=None, weights_dir=None):
     """Trains to `settings.steps`: logs, validates, leaves a checkpoint when it ends or is stopped.
 
     Continues from the newest checkpoint in `run_dir` if there is one. Writes `metrics.jsonl`, and
-    TensorBoard's event files where TensorFlow is installed.
+    TensorBoard's event files where TensorFlow is installed. With every checkpoint the averaged
+    weights go to `weights_dir`, if given.
     Raises: InputError when the loss is not a number.
     """
     settings = trainer.settings
@@ -412,16 +434,16 @@ def fit(trainer, run_dir, validation=None):
         trainer.restore(found[-1])
         logging.info("resumed %s", found[-1])
     summary = _Summary(run_dir)
-    clock, since = time.monotonic(), trainer.step
+    clock, since, before = time.monotonic(), trainer.step, trainer.step
     try:
         for step, metrics in trainer.run(settings.steps):
             last = step >= settings.steps
-            width = settings.steps_per_dispatch
 
-            def due(every, step=step, width=width):
-                return every and step % every < width
+            def due(every, step=step, before=before):
+                return every and step // every > before // every
 
-            if due(settings.log_every) or last:
+            # A checkpoint comes with a look at the loss: no broken weights push out sound ones.
+            if due(settings.log_every) or due(settings.checkpoint_every) or last:
                 values = {k: float(keras.ops.convert_to_numpy(v)) for k, v in metrics.items()}
                 if not math.isfinite(values["loss"]):
                     raise InputError(f"the loss is {values['loss']} at step {step}; lower the rate")
@@ -431,14 +453,22 @@ def fit(trainer, run_dir, validation=None):
                 logging.info(
                     "step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in values.items())
                 )
+            pause = time.monotonic()
             if due(settings.checkpoint_every) or last:
                 trainer.save(run_dir)
+                if weights_dir:
+                    trainer.save_weights(weights_dir)
             if validation and (due(settings.validate_every) or last):
+                # Both: the average lags behind while the rate is high, and is what gets exported.
+                results = {"validation": validate(trainer.model, validation, settings.crop)}
                 with trainer.averaged() as model:
-                    points = validate(model, validation, settings.crop)
-                summary.write(step, {"validation": points})
-                line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
-                logging.info("step %d  validation  %s", step, line)
+                    results["validation_averaged"] = validate(model, validation, settings.crop)
+                summary.write(step, results)
+                for name, points in results.items():
+                    line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
+                    logging.info("step %d  %s  %s", step, name, line)
+            clock += time.monotonic() - pause  # what is timed are the steps alone
+            before = step
     except KeyboardInterrupt:
         trainer.save(run_dir)
         logging.info("stopped at step %d; the same command continues", trainer.step)
@@ -463,10 +493,10 @@ class _Summary:
             return
         with self.writer.as_default(step):
             for name, value in values.items():
-                if name == "validation":
+                if isinstance(value, list):  # the points of a validation
                     for point in value:
                         for key in ("bpp", "psnr"):
-                            self.tf.summary.scalar(f"validation/{key}_{point['rung']}", point[key])
+                            self.tf.summary.scalar(f"{name}/{key}_{point['rung']}", point[key])
                 else:
                     self.tf.summary.scalar(name, value)
         self.writer.flush()

@@ -28,6 +28,7 @@ PARAMETERS = {
     ("mbt2018_mean", "n192"): 17_561_699,
     # Counted from the papers' and the authors' layers.
     ("octave", "n256"): 30_774_506,
+    ("octave", "n448"): 85_419_722,
     ("gllmm", "n128"): 17_850_124,
     ("gllmm", "n256"): 58_365_580,
 }

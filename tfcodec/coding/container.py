@@ -24,6 +24,7 @@ MAGIC = b"tfcd"
 VERSION = 1
 # Decoding takes about 210 bytes of memory a pixel: this is a picture that 8 GiB can hold.
 DEFAULT_MAX_PIXELS = 2**25
+QUALITY_STEPS = 32  # in a unit of quality: the byte in the file is 32 (quality - 1)
 MAX_LANES = 1024
 
 TFC, RANGE_CODER = 0, 1
@@ -34,8 +35,8 @@ _HEAD = struct.Struct("<4sB4sBBBB")
 _TAIL = struct.Struct("<II")
 _VARINT_BYTES = 5
 _MAX_VARINT = 2 ** (7 * _VARINT_BYTES) - 1
-_MAX_QUOTIENT = 255  # of a Rice code: bounds the work that few bytes can ask for
-_MAX_RICE = 31
+MAX_QUOTIENT = 255  # of a Rice code: bounds the work that few bytes can ask for
+MAX_RICE = 31
 _ODD = np.arange(1, 2**16, 2, dtype=np.uint32)  # weights of the checksum
 
 
@@ -330,7 +331,7 @@ def _pack_lengths(lengths: list[int]) -> bytes:
     """
     mean = round(sum(lengths) / len(lengths))
     codes = [_zigzag(length - mean) for length in lengths]
-    feasible = [k for k in range(_MAX_RICE + 1) if max(codes) >> k <= _MAX_QUOTIENT]
+    feasible = [k for k in range(MAX_RICE + 1) if max(codes) >> k <= MAX_QUOTIENT]
     k = min(feasible, key=lambda k: sum((v >> k) + 1 + k for v in codes))
     bits = "".join("1" * (v >> k) + "0" + (f"{v & (1 << k) - 1:0{k}b}" if k else "") for v in codes)
     bits += "0" * (-len(bits) % 8)
@@ -340,16 +341,16 @@ def _pack_lengths(lengths: list[int]) -> bytes:
 def _unpack_lanes(payload: bytes, lanes: int, name: str) -> tuple[bytes, ...]:
     reader = _Reader(payload, name)
     k = reader.take("lane lengths", 1)[0]
-    if k > _MAX_RICE:
-        raise ContainerError(f"{name}: found the Rice parameter {k}, expected at most {_MAX_RICE}")
+    if k > MAX_RICE:
+        raise ContainerError(f"{name}: found the Rice parameter {k}, expected at most {MAX_RICE}")
     mean = reader.varint("mean length of the lanes")
 
-    longest = lanes * (_MAX_QUOTIENT + 1 + k)  # bits; looks no further into the payload
+    longest = lanes * (MAX_QUOTIENT + 1 + k)  # bits; looks no further into the payload
     table = payload[len(payload) - reader.remaining :][: -(-longest // 8)]
     bits = "".join(f"{byte:08b}" for byte in table)
     lengths, at = [], 0
     for _ in range(lanes):
-        zero = bits.find("0", at, at + _MAX_QUOTIENT + 1)
+        zero = bits.find("0", at, at + MAX_QUOTIENT + 1)
         if zero < 0 or zero + 1 + k > len(bits):
             raise ContainerError(f"{name}: the lengths of its {lanes} lanes are malformed")
         low = int(bits[zero + 1 : zero + 1 + k] or "0", 2)

@@ -1,0 +1,59 @@
+"""The example that shows where the bits go adds up."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import exports
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcodec import codec, images
+from tfcodec.coding import container
+
+SCRIPT = pathlib.Path(__file__).parent.parent / "examples" / "where_bits_go.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("where_bits_go", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return codec.Codec(exports.tiny_export(str(tmp_path_factory.mktemp("m") / "tiny")))
+
+
+def picture(height=128, width=192):
+    rng = np.random.default_rng(3)
+    rgb = np.full([height, width, 3], 120, np.uint8)
+    rgb[:, : width // 3] = rng.integers(0, 256, [height, width // 3, 3])
+    return rgb
+
+
+def test_the_map_holds_the_bits_of_the_file(script, tiny):
+    rgb = picture()
+    encoded = tiny.encode(images.from_array(rgb), 6)
+    parts = script.measure(tiny, rgb, encoded.rung)
+    heat = script.bit_map(parts, [p["stride"] for p in tiny.exported.parts], *rgb.shape[:2])
+    total = sum(part["bits"].sum() for part in parts)
+    assert heat.shape == rgb.shape[:2] and heat.sum() == pytest.approx(total)
+    packed = container.unpack(encoded.data)
+    assert not packed.escapes
+    assert total / 8 == pytest.approx(len(packed.streams[0]), abs=8)
+
+
+def test_the_script_writes_a_figure(tmp_path, tiny):
+    Image.fromarray(picture()).save(tmp_path / "p.png")
+    argv = [sys.executable, SCRIPT, tmp_path / "p.png", tmp_path / "f.png"]
+    done = subprocess.run(
+        [*argv, "--model", tiny.info.path], capture_output=True, text=True, check=True
+    )
+    assert " bpp" in done.stdout and "z: " in done.stdout and "y: " in done.stdout
+    with Image.open(tmp_path / "f.png") as figure:
+        assert figure.size[0] > 800

@@ -1,0 +1,128 @@
+"""Laws of the Pillow plugin."""
+
+import io
+import subprocess
+import sys
+
+import exports
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+import tfcodec
+import tfcodec.pillow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TFCODEC_MODELS", str(folder))
+    yield exports.tiny_export(str(folder / "tiny-plugin")).path
+    patch.undo()
+
+
+def picture(mode="RGB", size=(90, 70)):
+    rng = np.random.default_rng(5)
+    channels = len(mode)
+    shape = (size[1], size[0], channels) if channels > 1 else (size[1], size[0])
+    return Image.fromarray(rng.integers(0, 256, shape, np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_saving_and_opening_is_compress_and_decompress(tmp_path, model, mode):
+    image = picture(mode)
+    path = tmp_path / "x.tfcd"
+    image.save(path, quality=3.5, model=model)
+    data = tfcodec.compress(np.asarray(image), model, 3.5)
+    assert path.read_bytes() == data
+    with Image.open(path) as found:
+        assert (found.format, found.mode, found.size) == ("TFCD", mode, (90, 70))
+        np.testing.assert_array_equal(np.asarray(found), tfcodec.decompress(data))
+    if mode.endswith("A"):
+        assert found.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+
+
+def test_streams_and_other_formats(model):
+    buffer = io.BytesIO()
+    picture().save(buffer, "TFCD", model=model)
+    buffer.seek(0)
+    found = Image.open(buffer)
+    assert found.convert("L").size == (90, 70)
+    png = io.BytesIO()
+    found.save(png, "PNG")
+    assert Image.open(png).tobytes() == found.tobytes()
+
+
+def test_opening_neither_needs_the_model_nor_tensorflow(tmp_path, model, monkeypatch):
+    path = tmp_path / "x.tfcd"
+    picture().save(path, model=model)
+    code = (
+        "import sys, tfcodec.pillow; from PIL import Image; image = Image.open(sys.argv[1]);"
+        "assert image.size == (90, 70) and 'tensorflow' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path]).returncode == 0
+    monkeypatch.setenv("TFCODEC_MODELS", "")
+    image = Image.open(path)
+    with pytest.raises(OSError, match="needs the model with fingerprint"):
+        image.load()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-9], lambda d: d[:40] + b"x" + d[41:], bytes.title]
+)
+def test_a_damaged_file_is_not_identified_and_says_why(tmp_path, model, damage):
+    path = tmp_path / "x.tfcd"
+    picture().save(path, model=model)
+    data = path.read_bytes()
+    path.write_bytes(b"tfcd" + damage(data)[4:])
+    with pytest.raises(UnidentifiedImageError, match="x.tfcd: "):
+        Image.open(path)
+
+
+def test_pixels_that_do_not_come_out_are_an_os_error(tmp_path, model):
+    from tfcodec.coding import container
+
+    path = tmp_path / "x.tfcd"
+    picture().save(path, model=model)
+    packed = container.unpack(path.read_bytes())
+    other = container.dataclasses.replace(packed, checksum=packed.checksum ^ 1)
+    path.write_bytes(container.pack(other))
+    image = Image.open(path)
+    with pytest.raises(OSError, match="decoded symbols differ"):
+        image.load()
+
+
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"quality": 9}, ValueError, "quality is from 1 to 8, not 9"),
+        ({"quality": "high"}, ValueError, "must be a number, received 'high'"),
+        ({"model": "nobody"}, OSError, "there is no model 'nobody'"),
+    ],
+)
+def test_what_cannot_be_saved_leaves_no_file(tmp_path, model, options, error, words):
+    with pytest.raises(error, match=words):
+        picture().save(tmp_path / "x.tfcd", **{"model": model, **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_modes_are_refused(tmp_path, model):
+    with pytest.raises(OSError, match="cannot write mode CMYK as TFCD; convert it"):
+        Image.new("CMYK", (9, 9)).save(tmp_path / "x.tfcd", model=model)
+
+
+def test_pillows_own_limit_holds(tmp_path, model, monkeypatch):
+    path = tmp_path / "x.tfcd"
+    picture().save(path, model=model)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+
+
+def test_colours_are_converted_to_srgb(tmp_path, model):
+    image = picture("RGB")
+    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    image.save(tmp_path / "broken.tfcd", model=model, icc_profile=swapped)  # fits no RGB: ignored
+    image.save(tmp_path / "plain.tfcd", model=model)
+    assert (tmp_path / "broken.tfcd").read_bytes() == (tmp_path / "plain.tfcd").read_bytes()

@@ -1,7 +1,6 @@
 """Octave codec: latents of two resolutions, two hyper layers, and cross-resolution parameter
-estimation (Fu, Liang, Lin, Akbari, "Learned Image Compression with Generalized Octave Convolution
-and Cross-Resolution Parameter Estimation", Signal Processing 2023;
-https://arxiv.org/abs/2209.03353).
+estimation (Fu et al., "Learned Image Compression with Generalized Octave Convolution and
+Cross-Resolution Parameter Estimation", 2022; https://arxiv.org/abs/2209.03353).
 
     x ─► analysis ─► y_high, y_low ─► hyper_analysis ─► z_high, z_low ─► top_analysis ─► z2
 

@@ -3,12 +3,11 @@
     python benchmarks/octave_ablation.py --data photos/ --validation held_out/ --steps 20000 \\
         --run_dir runs/ablation
 
-Every variant sees the same crops, rungs and noise, step for step (equal steps, not equal time: the
-table names the arithmetic). A variant whose run is finished is only measured; a stopped run goes on.
-`plain` is a mean-scale hyperprior (mbt2018_mean) with as many channels and 5x5 layers alike,
-without octaves, second hyper layer or cross-resolution. Rates and PSNR are those of
-`training.validate`, rounded latents on centre crops, for the weights as they are; BD-rates against
-the first variant.
+Every variant sees the same crops, rungs and noise, step for step: equal steps, not equal time; the
+table names the arithmetic. A variant whose run is finished is only measured; a stopped run goes on.
+`plain` is a mean-scale hyperprior (mbt2018_mean) of as many channels and 5x5 layers, without
+octaves, second hyper layer or cross-resolution estimation. Rates and PSNR are those that
+`training.validate` finds on centre crops, for the weights as they are; BD-rates against the first.
 """
 
 import argparse

@@ -47,6 +47,7 @@ setuptools.setup(
         "gpu": ["tensorflow[and-cuda]~=2.17.0"],
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
+        "convert": ["torch>=2.6"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",

@@ -29,6 +29,12 @@ def parser():
         metavar="L[,L..]",
         help="train for this Lagrangian weight, or a ladder of them (variable rate)",
     )
+    flags.add_argument(
+        "--config",
+        default="",
+        metavar="FIELD=VALUE[,..]",
+        help="replace fields of the preset's configuration, such as wavelet=5/3",
+    )
     flags.add_argument("--data", help="folders, files or globs of pictures, commas between")
     flags.add_argument("--validation", help="pictures held out of --data, named like it")
     flags.add_argument(
@@ -62,6 +68,25 @@ def _lambdas(text):
     return tuple(float(value) for value in text.split(","))
 
 
+def _changes(text, config):
+    """ "wavelet=5/3,levels=1" as a dictionary, each value of the type that the field has."""
+    from tfcodec.errors import InputError
+
+    changes = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        kind = type(getattr(config, name, None))
+        if kind not in (int, float, str):
+            known = [f.name for f in dataclasses.fields(config)]
+            known = [n for n in known if isinstance(getattr(config, n), (int, float, str))]
+            raise InputError(f"--config cannot set {name!r}; it sets {', '.join(known)}")
+        try:
+            changes[name] = kind(value)
+        except ValueError:
+            raise InputError(f"--config {name} takes a number, received {value!r}") from None
+    return changes
+
+
 def main(argv=None):
     """Parses flags, trains, exports; returns the exit code."""
     args = parser().parse_args(argv)
@@ -77,8 +102,10 @@ def main(argv=None):
             for name in models.MODELS:
                 print(f"{name}: {' '.join(models.module(name).PRESETS)}")
             return 0
-        changes = {} if args.lmbda is None else {"lambdas": args.lmbda}
-        config = models.config(args.model, args.preset, **changes)
+        config = models.config(args.model, args.preset)
+        config = dataclasses.replace(config, **_changes(args.config, config))
+        if args.lmbda is not None:
+            config = dataclasses.replace(config, lambdas=args.lmbda)
         if args.describe:
             print(json.dumps(models.describe(args.model, args.preset, config), indent=1))
             return 0

@@ -3,6 +3,7 @@
 python docs/make_models.py
 """
 
+import itertools
 import pathlib
 import re
 
@@ -15,8 +16,9 @@ Made by `python docs/make_models.py` from what `python train_tf.py --list` and `
 --describe --model MODEL --preset PRESET` print; edit the models, not this page.
 
 kMAC is thousands of multiply-accumulates for each pixel of the picture, in convolutions, dense
-layers and GDN. Latents are listed in coding order, as name: channels / stride. Rates above 1 mean
-gains for a ladder of lambdas: one set of weights, and a quality that is continuous.
+layers, GDN and attention. Latents are listed in coding order, as name: channels / stride, equal
+slices as count x channels. Rates above 1 mean gains for a ladder of lambdas: one set of weights,
+and a quality that is continuous.
 """
 
 
@@ -30,9 +32,7 @@ def page(described):
         presets = [d for d in described if d["model"] == name]
         for d in presets:
             kmac = d["kmac_per_pixel"]
-            latents = ", ".join(
-                f"{part['name']}: {part['channels']} / {part['stride']}" for part in d["latents"]
-            )
+            latents = ", ".join(_latents(d["latents"]))
             text += (
                 f"| `{d['preset']}` | {d['parameters']:,} | {kmac['encoder']:.1f} "
                 f"| {kmac['decoder']:.1f} | {latents} | {len(d['config']['lambdas'])} |\n"
@@ -42,6 +42,16 @@ def page(described):
             parts = ", ".join(f"{part} {n:,}" for part, n in d["parameters_of"].items())
             text += f"- `{d['preset']}`: {parts}\n"
     return text
+
+
+def _latents(parts):
+    """One text for each run of equal steps."""
+    for (name, channels, stride), run in itertools.groupby(
+        parts, lambda part: (part["name"], part["channels"], part["stride"])
+    ):
+        count = len(list(run))
+        times = f"{count} x " if count > 1 else ""
+        yield f"{name}: {times}{channels} / {stride}"
 
 
 def _summary(name):

@@ -24,6 +24,8 @@ from keras import ops
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.residual import ResidualBlock
+from tfcodec.layers.tcm import TCMBlock
+from tfcodec.layers.weconv import wavelet_conv
 
 
 def sequential(layers, name):
@@ -53,21 +55,27 @@ def balle_synthesis(filters):
 
 
 class ShortcutAnalysis(keras.layers.Layer):
-    """[B, H, W, 3] in [0, 1] to [B, H/16, W/16, latents], see the module's docstring.
+    """[B, H, W, 3] in [0, 1] to [B, H/2^s, W/2^s, latents], see the module's docstring.
 
     Args:
-        widths: channels after the first three stages.
+        widths: channels after each stage but the last, which gives y: s = len(widths) + 1.
         latents: channels of y.
-        blocks: residual blocks after the third stage.
+        blocks: residual blocks before the last stage.
+        wavelet: a wavelet convolution in place of each GDN (WeConvene); "" for none.
+        levels: of the wavelet, see `weconv.wavelet_conv`.
+        attention: `TCMBlock`s in place of residual blocks, alternately shifted.
     """
 
-    def __init__(self, widths, latents, blocks=0, **kwargs):
+    def __init__(
+        self, widths, latents, blocks=0, wavelet="", levels=None, attention=False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.widths, self.latents, self.blocks = tuple(widths), latents, blocks
-        filters = (*self.widths, latents)
+        self.wavelet, self.levels, self.attention = wavelet, levels, attention
+        filters, inner = (*self.widths, latents), len(self.widths)
         # y itself is float32: at a magnitude of 100, bfloat16 has steps of 0.5.
-        dtypes = [self.dtype_policy] * 3 + ["float32"]
-        starts = ["glorot_uniform"] * 3 + ["zeros"]
+        dtypes = [self.dtype_policy] * inner + ["float32"]
+        starts = ["glorot_uniform"] * inner + ["zeros"]
         self.convs = [
             DownConv2D(f, 5, kernel_initializer=s, dtype=d, name=f"conv{k}")
             for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
@@ -83,41 +91,55 @@ class ShortcutAnalysis(keras.layers.Layer):
             )
             for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
         ]
-        self.gdns = [GDN(order=1, dtype=self.dtype_policy, name=f"gdn{k}") for k in range(3)]
+        self.gdns = [
+            _normalization(f, wavelet, levels, "gdn", self.dtype_policy, k)
+            for k, f in enumerate(self.widths)
+        ]
         self.refine = [
-            ResidualBlock(self.widths[2], slope=0.125, dtype=self.dtype_policy, name=f"block{k}")
-            for k in range(blocks)
+            _refinement(self.widths[-1], attention, self.dtype_policy, k) for k in range(blocks)
         ]
 
     def call(self, x):
         x = linear = x - 0.5
-        for k in range(3):
+        for k, _ in enumerate(self.widths):
             linear = self.shortcuts[k](linear)
-            x = self.gdns[k](self.convs[k](x)) + linear
+            x = self.convs[k](x)
+            if self.wavelet:
+                x = ops.leaky_relu(x, 0.125)
+            x = self.gdns[k](x) + linear
         for block in self.refine:
             x = block(x)
-        return self.convs[3](x) + self.shortcuts[3](linear)
+        return self.convs[-1](x) + self.shortcuts[-1](linear)
 
     def get_config(self):
-        config = {"widths": self.widths, "latents": self.latents, "blocks": self.blocks}
-        return {**super().get_config(), **config}
+        return {
+            **super().get_config(),
+            "widths": self.widths,
+            "latents": self.latents,
+            "blocks": self.blocks,
+            "wavelet": self.wavelet,
+            "levels": self.levels,
+            "attention": self.attention,
+        }
 
 
 class ShortcutSynthesis(keras.layers.Layer):
-    """[B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored, upsampling by sub-pixels.
+    """[B, H/2^s, W/2^s, M] to [B, H, W, 3]: the analysis mirrored, upsampling by sub-pixels.
 
     Args:
-        widths: channels at H/2, H/4 and H/8, as given to `ShortcutAnalysis`.
-        blocks: residual blocks at H/8.
+        widths: channels at H/2, H/4, .., as given to `ShortcutAnalysis`.
+        blocks: residual blocks after the first stage.
+        wavelet, levels, attention: see `ShortcutAnalysis`.
     """
 
-    def __init__(self, widths, blocks=0, **kwargs):
+    def __init__(self, widths, blocks=0, wavelet="", levels=None, attention=False, **kwargs):
         super().__init__(**kwargs)
         self.widths, self.blocks = tuple(widths), blocks
-        filters = (*self.widths[::-1], 3)
+        self.wavelet, self.levels, self.attention = wavelet, levels, attention
+        filters, inner = (*self.widths[::-1], 3), len(self.widths)
         # The last stage is float32: bfloat16 cannot tell 254 from 255.
-        dtypes = [self.dtype_policy] * 3 + ["float32"]
-        starts = ["glorot_uniform"] * 3 + ["zeros"]
+        dtypes = [self.dtype_policy] * inner + ["float32"]
+        starts = ["glorot_uniform"] * inner + ["zeros"]
         self.convs = [
             SubpixelConv2D(f, 3, kernel_initializer=s, dtype=d, name=f"conv{k}")
             for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
@@ -134,25 +156,51 @@ class ShortcutSynthesis(keras.layers.Layer):
             for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
         ]
         self.igdns = [
-            GDN(inverse=True, order=1, dtype=self.dtype_policy, name=f"igdn{k}") for k in range(3)
+            _normalization(f, wavelet, levels, "igdn", self.dtype_policy, k)
+            for k, f in enumerate(self.widths[::-1])
         ]
         self.refine = [
-            ResidualBlock(self.widths[2], slope=0.125, dtype=self.dtype_policy, name=f"block{k}")
-            for k in range(blocks)
+            _refinement(self.widths[-1], attention, self.dtype_policy, k) for k in range(blocks)
         ]
 
     def call(self, y_hat):
         x = linear = y_hat
-        for k in range(3):
+        for k, _ in enumerate(self.widths):
             linear = self.shortcuts[k](linear)
-            x = self.igdns[k](self.convs[k](x)) + linear
+            x = self.convs[k](x)
+            if self.wavelet:
+                x = ops.leaky_relu(x, 0.125)
+            x = self.igdns[k](x) + linear
             if k == 0:
                 for block in self.refine:
                     x = block(x)
-        return self.convs[3](x) + self.shortcuts[3](linear) + 0.5
+        return self.convs[-1](x) + self.shortcuts[-1](linear) + 0.5
 
     def get_config(self):
-        return {**super().get_config(), "widths": self.widths, "blocks": self.blocks}
+        return {
+            **super().get_config(),
+            "widths": self.widths,
+            "blocks": self.blocks,
+            "wavelet": self.wavelet,
+            "levels": self.levels,
+            "attention": self.attention,
+        }
+
+
+def _normalization(filters, wavelet, levels, norm, policy, k):
+    """GDN or its inverse, or the wavelet convolution that ends in it."""
+    if not wavelet:
+        return GDN(inverse=norm == "igdn", order=1, dtype=policy, name=f"{norm}{k}")
+    # High bands are sparse: 1x1 kernels, in both kinds of wavelet convolution.
+    options = dict(high_kernel=1, order=1, aligned=True)
+    return wavelet_conv(filters, wavelet, levels, norm, policy, f"weconv{k}", **options)
+
+
+def _refinement(filters, attention, policy, k):
+    name = f"block{k}"
+    if attention:
+        return TCMBlock(16, shifted=k % 2 == 1, aligned=True, dtype=policy, name=name)
+    return ResidualBlock(filters, slope=0.125, dtype=policy, name=name)
 
 
 def principal_start(analysis, synthesis, x):
@@ -164,7 +212,7 @@ def principal_start(analysis, synthesis, x):
 
     Args:
         analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
-        x: float32 [B, H, W, 3] in [0, 1], sides multiples of 16; some 100 crops are enough.
+        x: float32 [B, H, W, 3] in [0, 1], sides multiples of 2^s; some 100 crops are enough.
     """
     linear = np.float32(x) - 0.5
     pairs = zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True)
@@ -190,9 +238,9 @@ def conv(filters, kernel_size):
     return partial(keras.layers.Conv2D, filters, kernel_size, padding="same", dtype="float32")
 
 
-def down_conv(filters, kernel_size):
+def down_conv(filters, kernel_size, use_bias=True):
     """Convolution of stride 2."""
-    return partial(DownConv2D, filters, kernel_size, dtype="float32")
+    return partial(DownConv2D, filters, kernel_size, use_bias=use_bias, dtype="float32")
 
 
 def up_conv(filters, kernel_size):
@@ -203,6 +251,11 @@ def up_conv(filters, kernel_size):
 def subpixel(filters):
     """Sub-pixel 3x3 convolution of factor 2."""
     return partial(SubpixelConv2D, filters, dtype="float32")
+
+
+def relu():
+    """ReLU."""
+    return partial(keras.layers.ReLU, dtype="float32")
 
 
 def leaky(slope):
@@ -217,3 +270,17 @@ def estimator(widths, outputs, slope, name):
         layers += [conv(width, 1), leaky(slope)]
     last = partial(keras.layers.Conv2D, outputs, 1, use_bias=False, dtype="float32")
     return sequential([*layers, last], name=name)
+
+
+def compact_hyper_features(filters, hyper_latents):
+    """(hyper analysis, hyper synthesis) of the `compact` presets with a channel-wise model.
+
+    As `mbt2018_mean.compact_hyper`, but the synthesis ends in features for the slices' nets:
+    z_hat [B, h, w, hyper_latents] to [B, 4 h, 4 w, 4/3 filters].
+    """
+    down = [conv(filters, 3), leaky(0.125), down_conv(filters, 5), leaky(0.125)]
+    up = [subpixel(filters), leaky(0.125), subpixel(filters * 4 // 3), leaky(0.125)]
+    return (
+        sequential([*down, down_conv(hyper_latents, 5)], name="hyper_analysis"),
+        sequential(up, name="hyper_means"),
+    )

@@ -1,4 +1,4 @@
-"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, export.
+"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, convert, export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -7,8 +7,8 @@ One line a file on stdout; notices, failures (one sentence each) and progress on
 file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
 130 when interrupted. Output files appear complete or not at all.
 
-Only `encode`, `decode`, `evaluate` and `export` import TensorFlow, the first two only once a file
-has proved to be sound. `evaluate` and `compare` live in cli_evaluate.py.
+`info`, `models` and `compare` never import TensorFlow, `encode` and `decode` only once a file has
+proved to be sound. `evaluate` and `compare` live in cli_evaluate.py.
 """
 
 import argparse
@@ -146,6 +146,34 @@ def _parser() -> argparse.ArgumentParser:
         "--xla",
         action="store_true",
         help="compile the coder by XLA; for servers that run with --xla_cpu_compilation_enabled",
+    )
+    convert = command(
+        "convert", _convert, "Make a model of a checkpoint that a paper's authors published."
+    )
+    convert.add_argument("checkpoint", metavar="CHECKPOINT", help="file that torch.save wrote")
+    convert.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        choices=("weconvene", "tcm"),
+        help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
+    )
+    convert.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"
+    )
+    convert.add_argument(
+        "--lambda",
+        dest="lmbda",
+        type=parse_positive(float),
+        default=0.013,
+        metavar="L",
+        help="Lagrangian weight it was trained for, for the record (default: %(default)s)",
+    )
+    convert.add_argument(
+        "--weights",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="how weights are stored: exactly, or in half the bytes (default: %(default)s)",
     )
     from tfcodec import cli_evaluate  # here, since it builds on this module
 
@@ -491,6 +519,24 @@ def _export(arguments: argparse.Namespace) -> int:
         return f"{served.path}  {info.name}  {size / 2**20:.1f} MiB  signatures decode, encode"
 
     return Console(files=1).for_each([Job(arguments.model)], work)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    console = Console(files=1)
+    try:
+        info = _codec("convert").convert(
+            arguments.source,
+            arguments.checkpoint,
+            arguments.output,
+            lmbda=arguments.lmbda,
+            weights=arguments.weights,
+        )
+    except TfcodecError as error:
+        console.failure(error)
+        return 1
+    count = info.config["parameters"]
+    console.result(f"{info.path}  {info.name}  {count / 1e6:.2f} M parameters")
+    return 0
 
 
 def _codec(name: str = "codec"):

@@ -36,6 +36,7 @@ class Settings:
     cooldown: float = 0.25  # share of the run in which the rate falls to 1 % as 1 - sqrt
     clip_norm: float = 1.0  # of the global gradient norm
     ema: float = 0.999  # momentum of the averaged weights, which are what is exported
+    rate_weights: str = ""  # of the parts' bits in the loss, as low=0.9,high=1.1
     precision: str = "bfloat16"  # of the transforms; the entropy maths is float32 always
     seed: int = 0
     checkpoint_every: int = 1000  # steps
@@ -83,6 +84,7 @@ class Trainer:
 
     def __init__(self, model, pictures, settings):
         self.model, self.pictures, self.settings = model, pictures, settings
+        self.rate_weights = _rate_weights(settings.rate_weights, model)
         self.optimizer = keras.optimizers.Adam(
             Schedule(settings),
             global_clipnorm=settings.clip_norm,
@@ -181,6 +183,20 @@ class Trainer:
             self.step = json.load(file)["step"]
 
 
+def _rate_weights(text, model):
+    """ "low=0.9,high=1.1" as a dictionary. Raises InputError for a part that the model lacks."""
+    weights, names = {}, {part["name"] for part in model.parts}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise InputError(f"rate_weights are NAME=NUMBER,.., received {item!r}") from None
+        if name not in names:
+            raise InputError(f"there is no part {name!r}; the parts are {', '.join(sorted(names))}")
+    return weights
+
+
 def checkpoints(directory):
     """Paths of the whole checkpoints in a run's directory, oldest first."""
     if not os.path.isdir(directory):
@@ -273,7 +289,9 @@ def _tensorflow_steps(trainer):
     def train_step(x, rung, keys):
         progress = tf.cast(optimizer.iterations, tf.float32) / settings.steps
         with tf.GradientTape() as tape:
-            loss, metrics = losses.rate_distortion(model, x, rung, keys, progress)
+            loss, metrics = losses.rate_distortion(
+                model, x, rung, keys, trainer.rate_weights, progress
+            )
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return metrics
@@ -320,7 +338,7 @@ def _jax_steps(trainer):
             *zip(model.non_trainable_variables, non_trainable, strict=True),
         ]
         with keras.StatelessScope(state_mapping=mapping):
-            return losses.rate_distortion(model, x, rung, keys, progress)
+            return losses.rate_distortion(model, x, rung, keys, trainer.rate_weights, progress)
 
     counter = [v is optimizer.iterations for v in optimizer.variables].index(True)
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from harness import check_layer
+from harness import check_layer, gradients
 
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 
@@ -13,12 +13,23 @@ SHAPE = (2, 6, 5, 3)
         (ResidualBlock(3), (2, 6, 5, 3)),
         (ResidualBlock(4, slope=0.125), (2, 6, 5, 4)),
         (ResidualBlockDown(4), (2, 3, 3, 4)),
+        (ResidualBlockDown(4, strides=1), (2, 6, 5, 4)),
         (ResidualBlockUp(4), (2, 12, 10, 4)),
         (ResidualBlockUp(4, factor=1), (2, 6, 5, 4)),
     ],
 )
 def test_residual_blocks_owe_what_every_layer_owes(layer, shape):
     assert check_layer(layer, SHAPE).shape == shape
+
+
+@pytest.mark.parametrize("height,width,channels", [(8, 12, 4), (8, 16, 4), (64, 64, 3)])
+def test_even_sides_do_not_corrupt_memory(height, width, channels):
+    # TensorFlow's filter gradient of a strided 1x1 convolution did, for these shapes.
+    layer = ResidualBlockDown(6)
+    x = np.ones([1, height, width, channels], np.float32)
+    layer(x)
+    for _ in range(20):
+        gradients(lambda: layer(x), layer.trainable_weights)
 
 
 def test_a_block_whose_branch_is_silent_passes_its_input_on():

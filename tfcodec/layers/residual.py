@@ -44,20 +44,20 @@ class ResidualBlock(keras.layers.Layer):
 
 
 class ResidualBlockDown(keras.layers.Layer):
-    """conv3 with stride 2 - leaky ReLU - conv3 - GDN, added to a strided 1x1 of the input.
+    """conv3 with a stride - leaky ReLU - conv3 - GDN, added to a strided 1x1 of the input.
 
     Input:  [B, H, W, C].
-    Output: [B, ceil(H / 2), ceil(W / 2), filters].
+    Output: [B, ceil(H / s), ceil(W / s), filters]; a stride of 1 leaves plain convolutions.
     """
 
-    def __init__(self, filters, slope=SLOPE, **kwargs):
+    def __init__(self, filters, strides=2, slope=SLOPE, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.slope = filters, slope
+        self.filters, self.strides, self.slope = filters, strides, slope
         policy = self.dtype_policy
-        self.down = DownConv2D(filters, 3, dtype=policy, name="down")
+        self.down = DownConv2D(filters, 3, strides, dtype=policy, name="down")
         self.conv = keras.layers.Conv2D(filters, 3, padding="same", dtype=policy, name="conv")
         self.gdn = GDN(dtype=policy, name="gdn")
-        self.skip = DownConv2D(filters, 1, dtype=policy, name="skip")
+        self.skip = DownConv2D(filters, 1, strides, dtype=policy, name="skip")
 
     def build(self, input_shape):
         inner = self.compute_output_shape(input_shape)
@@ -74,7 +74,8 @@ class ResidualBlockDown(keras.layers.Layer):
         return self.down.compute_output_shape(input_shape)
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "slope": self.slope}
+        config = {"filters": self.filters, "strides": self.strides, "slope": self.slope}
+        return {**super().get_config(), **config}
 
 
 class ResidualBlockUp(keras.layers.Layer):

@@ -1,0 +1,97 @@
+"""Channel-conditional entropy model (Minnen and Singh, "Channel-wise Autoregressive Entropy Models
+for Learned Image Compression", ICIP 2020, Fig. 1; https://arxiv.org/abs/2007.08739).
+
+    x ─► analysis ─► y ─┬───────► Q, slice by slice, each given earlier ones ─► y_hat ─► synthesis
+                        └► hyper_analysis ─► z ─► Q ─► hyper_means, hyper_scales
+
+Ten slices of which each sees the first five, with latent residual prediction. `n192` has TFC's
+layers: 113,988,035 parameters, 6,336 of which TFC's smaller factorized prior does not have. In
+`compact` a slice is one small net without the prediction.
+"""
+
+import dataclasses
+
+from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.transforms import (
+    ShortcutAnalysis,
+    ShortcutSynthesis,
+    balle_analysis,
+    balle_synthesis,
+    compact_hyper_features,
+    conv,
+    down_conv,
+    relu,
+    sequential,
+    up_conv,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    filters: int = 192  # N
+    latents: int = 320  # M
+    slices: int = 10
+    support: int = 5  # of the slices, how many a later one sees
+    hyper_latents: int = 192  # of z
+    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
+    wavelet: str = ""  # of wavelet convolutions in the compact transforms; "" for none
+    lambdas: tuple[float, ...] = (0.013,)
+    gain_level: float = 1.0
+
+
+PRESETS = {
+    "compact": Config(
+        96, 192, slices=6, hyper_latents=96, widths=(32, 64, 128), lambdas=LADDER, gain_level=16.0
+    ),
+    "n192": Config(),
+}
+
+
+def build(cfg, name="ms2020"):
+    """The codec of a `Config`, weights not yet created."""
+    slices = even_slices(cfg.latents, cfg.slices)
+    if cfg.widths:
+        group = Group(
+            "y",
+            slices,
+            support=cfg.support,
+            widths=(96, 64),
+            activation="leaky",
+            lrp=False,
+            joint=True,
+            scale="log",
+        )
+        analysis = ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=cfg.wavelet, name="analysis")
+        synthesis = ShortcutSynthesis(cfg.widths, wavelet=cfg.wavelet, name="synthesis")
+        hyper_analysis, hyper_means = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+        hyper_scales, means, scales = None, cfg.filters * 4 // 3, 0
+    else:
+        group = Group(
+            "y", slices, support=cfg.support, kernels=(5, 5, 3), activation="relu", scale="index"
+        )
+        analysis, synthesis = balle_analysis(cfg.filters, cfg.latents), balle_synthesis(cfg.filters)
+        down = [conv(320, 3), relu(), down_conv(256, 5), relu()]
+        down += [down_conv(cfg.hyper_latents, 5, use_bias=False)]
+        up = [up_conv(192, 5), relu(), up_conv(256, 5), relu(), conv(320, 3), relu()]
+        hyper_analysis = sequential(down, name="hyper_analysis")
+        hyper_means = sequential(up, name="hyper_means")
+        hyper_scales = sequential(up, name="hyper_scales")
+        means = scales = 320
+    return ChannelwiseCodec(
+        analysis,
+        synthesis,
+        hyper_analysis,
+        hyper_means,
+        hyper_scales,
+        [group],
+        latents=cfg.latents,
+        hyper_latents=cfg.hyper_latents,
+        means=means,
+        scales=scales,
+        y_stride=2 ** (len(cfg.widths) + 1) if cfg.widths else 16,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        name=name,
+    )

@@ -1,0 +1,301 @@
+"""Discrete wavelet transforms by lifting (Sweldens, 1996), along any axes of a tensor.
+
+A signal is split into its even and odd samples e, o; each step adds to one of them a filtered copy
+of the other, which the inverse takes away again, so that reconstruction is perfect whatever the
+steps are. With n counting pairs,
+
+    predict(c): o[n] += c (e[n] + e[n + 1])        update(c): e[n] += c (o[n - 1] + o[n])
+
+and finally low = k_low e, high = k_high o. Constants of LeGall 5/3 and of Cohen-Daubechies-Feauveau
+9/7: ISO/IEC 15444-1, Annex F; Haar needs one neighbour only.
+
+Bands of an image are named ll, lh, hl, hh: the first letter is the filter along the width, the
+second along the height (l low, h high). Haar's of the block [[a, b], [c, d]] are, halved,
+
+    ll: a + b + c + d        lh: a + b - c - d        hl: a - b + c - d        hh: a - b - c + d
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+BOUNDARIES = ("symmetric", "periodic")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lifting:
+    """One wavelet.
+
+    steps: (name, factor) in the order of the analysis.
+    scales: scaling name to (k_low, k_high).
+        unit       synthesis filters of norm 1: quantization noise costs the same in every band
+        balanced   the low filter has gain sqrt(2) at DC, the high one at half the sampling rate
+        jpeg2000   gains 1 and 2 there
+    """
+
+    steps: tuple
+    scales: dict
+
+
+K = 1.230174104914001  # of CDF 9/7, ISO/IEC 15444-1
+WAVELETS = {
+    "haar": Lifting(
+        (("difference", -1.0), ("mean", 0.5)),
+        {
+            "unit": (math.sqrt(2), -math.sqrt(0.5)),
+            "balanced": (math.sqrt(2), -math.sqrt(0.5)),
+            "jpeg2000": (1.0, -1.0),
+        },
+    ),
+    "5/3": Lifting(
+        (("predict", -0.5), ("update", 0.25)),
+        {
+            "unit": (math.sqrt(3 / 2), math.sqrt(23 / 32)),
+            "balanced": (math.sqrt(2), math.sqrt(0.5)),
+            "jpeg2000": (1.0, 1.0),
+        },
+    ),
+    "9/7": Lifting(
+        (
+            ("predict", -1.586134342059924),
+            ("update", -0.052980118572961),
+            ("predict", 0.882911075530934),
+            ("update", 0.443506852043971),
+        ),
+        {
+            "unit": (1.139764007654642, 0.887277075635907),
+            "balanced": (math.sqrt(2) / K, K / math.sqrt(2)),
+            "jpeg2000": (1 / K, K),
+        },
+    ),
+}
+
+
+def dwt(x, axis, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """One level of the transform along one axis.
+
+    Args:
+        x: float tensor; the side of `axis` is even. Narrow floats are lifted in float32 and rounded
+            once, at the end.
+        axis: not negative.
+        wavelet: "haar", "5/3" or "9/7".
+        boundary: "symmetric" (about the first and last sample, as JPEG 2000) or "periodic".
+        scaling: "unit", "balanced" or "jpeg2000", see `Lifting`.
+    Returns: (low, high), each half as long.
+    Raises: ValueError for an odd side or an unknown name.
+    """
+    lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
+    if x.shape[axis] is not None and x.shape[axis] % 2:
+        raise ValueError(f"axis {axis} must have an even side. Received: shape {tuple(x.shape)}")
+    dtype, x = x.dtype, _widened(x)
+    even, odd = x[_at(axis, slice(0, None, 2))], x[_at(axis, slice(1, None, 2))]
+    for step in lifting.steps:
+        even, odd = _lift(even, odd, step, 1.0, axis, boundary)
+    return ops.cast(k_low * even, dtype), ops.cast(k_high * odd, dtype)
+
+
+def idwt(low, high, axis, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """Inverse of `dwt` with the same arguments."""
+    lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
+    dtype = low.dtype
+    even, odd = _widened(low) * (1 / k_low), _widened(high) * (1 / k_high)
+    for step in lifting.steps[::-1]:
+        even, odd = _lift(even, odd, step, -1.0, axis, boundary)
+    return ops.cast(_interleave(even, odd, axis), dtype)
+
+
+def dwt2(x, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """[B, H, W, C], H and W even, to the bands (ll, lh, hl, hh), each [B, H/2, W/2, C]."""
+    low, high = dwt(x, 2, wavelet, boundary, scaling)
+    (ll, lh), (hl, hh) = (dwt(band, 1, wavelet, boundary, scaling) for band in (low, high))
+    return ll, lh, hl, hh
+
+
+def idwt2(bands, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """Inverse of `dwt2`: (ll, lh, hl, hh) to [B, H, W, C]."""
+    ll, lh, hl, hh = bands
+    low = idwt(ll, lh, 1, wavelet, boundary, scaling)
+    high = idwt(hl, hh, 1, wavelet, boundary, scaling)
+    return idwt(low, high, 2, wavelet, boundary, scaling)
+
+
+def wavedec2(x, levels, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """Several levels: [B, H, W, C], sides multiples of 2^levels, to 3 levels + 1 bands.
+
+    Returns: a list [ll of the last level, lh, hl, hh of the last level, .., lh, hl, hh of the
+        first]; the bands of level j are [B, H/2^j, W/2^j, C].
+    """
+    bands = []
+    for _ in range(levels):
+        x, *high = dwt2(x, wavelet, boundary, scaling)
+        bands = high + bands
+    return [x, *bands]
+
+
+def waverec2(bands, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """Inverse of `wavedec2`."""
+    x = bands[0]
+    for k in range(1, len(bands), 3):
+        x = idwt2((x, *bands[k : k + 3]), wavelet, boundary, scaling)
+    return x
+
+
+def wavedec3(x, levels, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """Along the channels once, then `wavedec2` of both halves (3DM-WeConvene, arXiv 2504.04658).
+
+    x: [B, H, W, C], C even. Returns: (bands of the low channels, bands of the high channels), each
+    a list as of `wavedec2` with C/2 channels a band.
+    """
+    halves = dwt(x, 3, wavelet, boundary, scaling)
+    return tuple(wavedec2(half, levels, wavelet, boundary, scaling) for half in halves)
+
+
+def waverec3(low, high, wavelet="9/7", boundary="symmetric", scaling="unit"):
+    """Inverse of `wavedec3`."""
+    halves = (waverec2(bands, wavelet, boundary, scaling) for bands in (low, high))
+    return idwt(*halves, 3, wavelet, boundary, scaling)
+
+
+class Transform2D(keras.layers.Layer):
+    """A 2-D transform of one level and its inverse, as a layer: `layer(x)`, `layer.inverse(bands)`.
+
+    Args:
+        wavelet: of `WAVELETS`, or "taps": 2x2 filters of its own, kept as weights that are not
+            trained and start as Haar. So a converted checkpoint computes with the filters that it
+            carries.
+    Input:  [B, H, W, C], H and W even.
+    Output: the bands (ll, lh, hl, hh), each [B, H/2, W/2, C].
+    """
+
+    def __init__(self, wavelet="haar", **kwargs):
+        super().__init__(**kwargs)
+        if wavelet != "taps":
+            _lookup(wavelet, "symmetric", "unit")
+        self.wavelet = wavelet
+
+    def build(self, input_shape):
+        if self.wavelet == "taps":
+            for name in ("analysis_taps", "synthesis_taps"):
+                weight = self.add_weight(
+                    name=name, shape=(4, 2, 2), initializer=_haar_taps, trainable=False
+                )
+                setattr(self, name, weight)
+
+    def call(self, x):
+        if self.wavelet != "taps":
+            return dwt2(x, self.wavelet)
+        corners = ops.split(ops.space_to_depth(x, 2), 4, axis=-1)  # a, b, c, d
+        taps = ops.reshape(ops.cast(self.analysis_taps, x.dtype), (4, 4))
+        return tuple(sum(taps[k, p] * corners[p] for p in range(4)) for k in range(4))
+
+    def inverse(self, bands):
+        """(ll, lh, hl, hh) to [B, H, W, C]."""
+        if self.wavelet != "taps":
+            return idwt2(bands, self.wavelet)
+        taps = ops.reshape(ops.cast(self.synthesis_taps, bands[0].dtype), (4, 4))
+        corners = [sum(taps[k, p] * bands[k] for k in range(4)) for p in range(4)]
+        return ops.depth_to_space(ops.concatenate(corners, axis=-1), 2)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        height, width = (None if side is None else side // 2 for side in (height, width))
+        return ((batch, height, width, channels),) * 4
+
+    def get_config(self):
+        return {**super().get_config(), "wavelet": self.wavelet}
+
+
+class Bands(keras.layers.Layer):
+    """The bands of latents side by side, where an entropy model codes them; `inverse` undoes it.
+
+    Args:
+        wavelet: see `Transform2D`.
+        channels: transform along the channels first (3DM-WeConvene). Then a band holds that of the
+            low channels before that of the high ones.
+    Input:  [B, H, W, C], H and W even; with `channels`, C too.
+    Output: [B, H/2, W/2, 4 C]: ll, lh, hl, hh, in this order.
+    """
+
+    def __init__(self, wavelet="haar", channels=False, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.wavelet, self.channels = wavelet, channels
+        self.transform = Transform2D(wavelet, dtype=self.dtype_policy, name="transform")
+
+    def build(self, input_shape):
+        self.transform.build(input_shape)
+
+    def call(self, x):
+        if self.channels:
+            x = ops.concatenate(dwt(x, 3, self.wavelet), axis=-1)
+        return ops.concatenate(self.transform(x), axis=-1)
+
+    def inverse(self, bands):
+        """[B, H/2, W/2, 4 C] to [B, H, W, C]."""
+        x = self.transform.inverse(ops.split(bands, 4, axis=-1))
+        return idwt(*ops.split(x, 2, axis=-1), 3, self.wavelet) if self.channels else x
+
+    def compute_output_shape(self, input_shape):
+        (batch, height, width, channels), *_ = self.transform.compute_output_shape(input_shape)
+        return (batch, height, width, 4 * channels)
+
+    def get_config(self):
+        return {**super().get_config(), "wavelet": self.wavelet, "channels": self.channels}
+
+
+HAAR_TAPS = (
+    np.float32([[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]]) / 2
+)
+
+
+def _haar_taps(shape, dtype=None):
+    return ops.convert_to_tensor(HAAR_TAPS, dtype=dtype)
+
+
+def _lookup(wavelet, boundary, scaling):
+    if wavelet not in WAVELETS:
+        raise ValueError(f"`wavelet` must be one of {', '.join(WAVELETS)}. Received: {wavelet!r}")
+    if boundary not in BOUNDARIES:
+        raise ValueError(
+            f"`boundary` must be one of {', '.join(BOUNDARIES)}. Received: {boundary!r}"
+        )
+    lifting = WAVELETS[wavelet]
+    if scaling not in lifting.scales:
+        names = ", ".join(lifting.scales)
+        raise ValueError(f"`scaling` must be one of {names}. Received: {scaling!r}")
+    return lifting, lifting.scales[scaling]
+
+
+def _widened(x):
+    narrow = keras.backend.standardize_dtype(x.dtype) in ("bfloat16", "float16")
+    return ops.cast(x, "float32") if narrow else x
+
+
+def _at(axis, index):
+    return (slice(None),) * axis + (index,)
+
+
+def _lift(even, odd, step, sign, axis, boundary):
+    """(even, odd) after one step of the analysis, or with sign -1 before it."""
+    name, factor = step
+    first, last = _at(axis, slice(0, 1)), _at(axis, slice(-1, None))
+    if name == "difference":
+        return even, odd + sign * factor * even
+    if name == "mean":
+        return even + sign * factor * odd, odd
+    if name == "predict":  # beyond the right end lies the last even sample, or the first
+        end = even[last if boundary == "symmetric" else first]
+        following = ops.concatenate([even[_at(axis, slice(1, None))], end], axis=axis)
+        return even, odd + sign * factor * (even + following)
+    end = odd[first if boundary == "symmetric" else last]
+    preceding = ops.concatenate([end, odd[_at(axis, slice(None, -1))]], axis=axis)
+    return even + sign * factor * (preceding + odd), odd
+
+
+def _interleave(even, odd, axis):
+    shape = list(ops.shape(even))
+    shape[axis] = shape[axis] * 2
+    return ops.reshape(ops.stack([even, odd], axis=axis + 1), shape)

@@ -20,7 +20,7 @@ import numpy as np
 
 VARIANTS = {
     "octave": ("octave", {}),
-    "plain": ("mbt2018_mean", {"filters": 96, "latents": 96, "widths": (), "gain_level": 8.0}),
+    "plain": ("mbt2018_mean", {"filters": 96, "latents": 96, "widths": (), "gain_level": 4.0}),
     "no cross-resolution": ("octave", {"cross_resolution": False}),
     "one hyper layer": ("octave", {"hyper_layers": 1}),
     "no information fidelity": ("octave", {"fidelity": 0.0}),
@@ -79,6 +79,8 @@ def main():
         model_name, changes = VARIANTS[name]
         config = models.config(model_name, "compact", **COMMON[model_name], **changes)
         model = models.module(model_name).build(config, name=model_name).build_weights()
+        first = data.plan(0, count=len(pictures), batch_size=32, num_rungs=1, seed=args.seed)
+        model.prepare(data.crops(pictures, first, args.crop) / np.float32(255))
         trainer = training.Trainer(model, pictures, settings)
         training.fit(trainer, os.path.join(args.run_dir, name.replace(" ", "_")))
         points = training.validate(model, validation, args.crop)

@@ -36,7 +36,7 @@ from tfcodec.layers.masked import MaskedConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.mbt2018_mean import LADDER
-from tfcodec.models.transforms import conv, estimator, leaky, sequential, up_conv
+from tfcodec.models.transforms import conv, estimator, leaky, sequential, unit_start, up_conv
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
 PAD = 2  # positions that the context sees to each side
@@ -53,7 +53,7 @@ class Config:
 
 
 PRESETS = {
-    "compact": Config(48, 96, (256, 384), slope=0.125, lambdas=LADDER, gain_level=8.0),
+    "compact": Config(48, 96, (256, 384), slope=0.125, lambdas=LADDER, gain_level=4.0),
     "n128": Config(128, 128),
     "n256": Config(256, 256, lambdas=(0.03,)),
 }
@@ -200,6 +200,13 @@ class GLLMM(CodecModel):
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
         return self.inverse_transform(y_hat)
+
+    def prepare(self, x):
+        y = unit_start(self.transform, x)
+        unit_start(self.inverse_transform, y)
+        last = self.inverse_transform.layers[-1].conv
+        last.kernel.assign(0.25 * last.kernel)  # pictures around 1/2
+        last.bias.assign(np.full([12], 0.5, np.float32))
 
     def table_rows(self):
         return self.prior.table_rows() + mixture_coding.binary_rows()

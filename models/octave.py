@@ -29,6 +29,7 @@ import dataclasses
 from functools import partial
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian, gllmm, mixture_coding
@@ -37,7 +38,7 @@ from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.mbt2018_mean import LADDER
-from tfcodec.models.transforms import conv, estimator, leaky, sequential, up_conv
+from tfcodec.models.transforms import conv, estimator, leaky, sequential, unit_start, up_conv
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
 
@@ -86,7 +87,7 @@ COMPACT = Config(
     slope=0.125,
     up_gdn=False,
     lambdas=LADDER,
-    gain_level=8.0,
+    gain_level=4.0,
 )
 PRESETS = {
     "compact": COMPACT,
@@ -151,7 +152,10 @@ def hyper_transforms(cfg, strides, names):
         partial(up, cfg.hyper_filters, kernel, strides, activation=act),
         partial(up, 2 * n, 3, cross_kernel_size=None),
     ]
-    return Chain(analysis, name=names[0]), Chain(synthesis, name=names[1])
+    return tuple(
+        Chain(layers, name=name, dtype="float32")
+        for layers, name in zip((analysis, synthesis), names, strict=True)
+    )
 
 
 def up_four(cfg, name):
@@ -238,6 +242,14 @@ class Octave(CodecModel):
         rows["gaussian"] = FIRST_ROW + 2 * self.channels
         rows["mixture"] = rows["gaussian"] + (gaussian.NUM_LEVELS if self.two_layers else 0)
         return rows[kind]
+
+    def prepare(self, x):
+        y = unit_start(self.transform, x)
+        unit_start(self.inverse_transform, y)
+        last = self.inverse_transform.stages[-1]
+        for path in (last.high, last.up):
+            path.kernel.assign(0.18 * path.kernel)  # together, pictures around 1/2
+        last.high.bias.assign(np.full([3], 0.5, np.float32))
 
     def table_rows(self):
         rows = [row for prior in self.priors.values() for row in prior.table_rows()]

@@ -110,6 +110,36 @@ def test_every_weight_receives_a_gradient(tiny):
         assert np.any(gradient), f"{weight.path} receives no gradient"
 
 
+@pytest.mark.parametrize("name", ["gllmm", "octave"])
+def test_training_starts_with_latents_and_pictures_of_a_sound_size(name):
+    model = models.build(name, "compact", filters=16, lambdas=(0.01,)).build_weights()
+    x = np.random.default_rng(0).random([4, 128, 128, 3], dtype=np.float32)
+    model.prepare(x)
+    x_hat, _ = model(x)
+    assert 0.1 < np.std(x_hat) < 1 and abs(np.mean(x_hat) - 0.5) < 0.5
+    for latent in model.analysis(x, np.zeros([4], np.float32))[-2:]:
+        assert 0.3 < np.std(latent) < 6
+
+
+@pytest.mark.parametrize("name", ["gllmm", "octave"])
+def test_in_bfloat16_all_that_rates_hang_on_stays_float32(name):
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = models.build(name, "compact", filters=8).build_weights()
+        x = np.random.default_rng(0).random([2, 128, 128, 3], dtype=np.float32)
+        objective, metrics = losses.rate_distortion(
+            model, np.uint8(255 * x), np.zeros([2], np.float32), np.uint32([0, 1]), progress=0.0
+        )
+        seen = [*model.analysis(x, np.zeros([2], np.float32)), objective, *metrics.values()]
+        layers = [v for v in model._flatten_layers() if not isinstance(v, keras.Sequential)]
+        low = [v.path for v in layers if v.compute_dtype == "bfloat16" and v.weights]
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert {keras.backend.standardize_dtype(v.dtype) for v in seen} == {"float32"}
+    assert np.isfinite(float(objective))
+    assert {path.split("/")[1] for path in low} == {"analysis", "synthesis"}
+
+
 def test_what_is_decoded_is_what_training_rounds_to(tiny):
     model = tiny[0]
     x = np.random.default_rng(0).random([1, 64, 128, 3], dtype=np.float32)

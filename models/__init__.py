@@ -10,7 +10,16 @@ import importlib
 from tfcodec import complexity
 from tfcodec.errors import InputError
 
-MODELS = ("bmshj2018", "mbt2018_mean", "ms2020", "tcm", "weconvene", "weconvene3d")
+MODELS = (
+    "bmshj2018",
+    "mbt2018_mean",
+    "ms2020",
+    "tcm",
+    "weconvene",
+    "weconvene3d",
+    "octave",
+    "gllmm",
+)
 
 
 def module(name):

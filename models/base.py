@@ -62,6 +62,20 @@ class CodecModel(keras.Model, abc.ABC):
         """Loss terms beside rate and distortion, scalar."""
         return 0.0
 
+    def latent_loss(self, decoded, progress):
+        """Loss terms of the decoded latents, scalar.
+
+        Args:
+            decoded: float32 latents, one a step of `RateMeter`.
+            progress: scalar tensor or number, share of the training that is done, from 0 to 1.
+        """
+        return 0.0
+
+    def rate(self, latents, keys=None):
+        """Walks the steps with a `RateMeter`; returns (y_hat, meter). For `keys` see `call`."""
+        code = RateMeter(latents, [part["name"] for part in self.parts], keys)
+        return walk(self, code), code
+
     def call(self, x, rung=None, keys=None):
         """Forward pass.
 
@@ -71,12 +85,15 @@ class CodecModel(keras.Model, abc.ABC):
             keys: uint32 [B] for the noise of training; None rounds instead.
         Returns: (x_hat [B, H, W, 3] float32, {part: bits [B]}).
         """
+        x_hat, code = self.forward(x, rung, keys)
+        return x_hat, code.bits
+
+    def forward(self, x, rung=None, keys=None):
+        """As `call`, with the `RateMeter` itself in place of its bits."""
         if rung is None:
             rung = ops.zeros((ops.shape(x)[0],), dtype="float32")
-        latents = self.analysis(x, rung)
-        code = RateMeter(latents, [part["name"] for part in self.parts], keys)
-        y_hat = walk(self, code)
-        return ops.cast(self.synthesis(y_hat, rung), "float32"), code.bits
+        y_hat, code = self.rate(self.analysis(x, rung), keys)
+        return ops.cast(self.synthesis(y_hat, rung), "float32"), code
 
     def build_weights(self):
         """Creates all weights by one small forward pass; returns the model."""
@@ -84,8 +101,10 @@ class CodecModel(keras.Model, abc.ABC):
         return self
 
 
-def gains(lambdas, level):
+def gains(lambdas, level, suffix=""):
     """(gain, inverse gain) layers for a ladder of lambdas, or (None, None) for a single rate.
+
+    A model with several pairs tells them apart by the suffix of their names.
 
     The best step of a uniform quantizer goes as 1 / sqrt(lambda), so the gains start as
     level * sqrt(lambda / middle of the ladder). A start far above 1 keeps the latents from
@@ -95,4 +114,4 @@ def gains(lambdas, level):
         return None, None
     middle = np.exp(np.mean(np.log(lambdas)))
     start = level * np.sqrt(np.array(lambdas) / middle)
-    return Gain(start, name="gain"), Gain(1.0 / start, name="inverse_gain")
+    return Gain(start, name=f"gain{suffix}"), Gain(1.0 / start, name=f"inverse_gain{suffix}")

@@ -229,6 +229,36 @@ def principal_start(analysis, synthesis, x):
         linear = blocks @ basis
 
 
+def unit_start(network, x):
+    """Scales each convolution of a transform so that its output has unit variance at the start.
+
+    Layer by layer, as data passes (Mishkin and Matas, "All You Need Is a Good Init", ICLR 2016).
+    Without it, deep residual transforms with inverse GDNs, which grow as the square, begin with
+    pictures of 10^7, and those without gains with latents that the rate flattens to zero.
+
+    Args:
+        network: a built transform whose biases are still zero.
+        x: its input, a tensor or a pair of them.
+    Returns: the network's output, as it is scaled now.
+    """
+    call = keras.layers.Layer.__call__
+
+    def scaling(layer, *args, **kwargs):
+        output = call(layer, *args, **kwargs)
+        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
+            return output
+        deviation = float(ops.std(ops.cast(output, "float32")))
+        layer.kernel.assign(layer.kernel / max(deviation, 1e-6))
+        return output / max(deviation, 1e-6)  # linear, without a bias: as if called again
+
+    keras.layers.Layer.__call__ = scaling
+    try:
+        network(x)
+    finally:
+        keras.layers.Layer.__call__ = call
+    return network(x)
+
+
 # Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32
 # whatever the policy: rates hang on it.
 
@@ -261,6 +291,15 @@ def relu():
 def leaky(slope):
     """Leaky ReLU."""
     return partial(keras.layers.LeakyReLU, negative_slope=slope, dtype="float32")
+
+
+def estimator(widths, outputs, slope, name):
+    """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior."""
+    layers = []
+    for width in widths:
+        layers += [conv(width, 1), leaky(slope)]
+    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=False, dtype="float32")
+    return sequential([*layers, last], name=name)
 
 
 def compact_hyper_features(filters, hyper_latents):

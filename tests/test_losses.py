@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,12 +15,16 @@ class Off:
     def __init__(self, lambdas, error, bits, auxiliary=0.0):
         self.lambdas, self.error, self.bits, self.auxiliary = lambdas, error, bits, auxiliary
 
-    def __call__(self, x, rung, keys):
+    def forward(self, x, rung, keys):
         error = tf.reshape(tf.constant(self.error), [-1, 1, 1, 1]) / 255
-        return x + error, {part: tf.constant(bits) for part, bits in self.bits.items()}
+        bits = {part: tf.constant(bits) for part, bits in self.bits.items()}
+        return x + error, SimpleNamespace(bits=bits, decoded=[5.0])
 
     def auxiliary_loss(self):
         return self.auxiliary
+
+    def latent_loss(self, decoded, progress):
+        return decoded[0] * (1.0 - progress)
 
 
 def test_at_one_rate_the_loss_is_the_lagrangian_of_the_field():
@@ -30,6 +36,13 @@ def test_at_one_rate_the_loss_is_the_lagrangian_of_the_field():
         2
     )
     assert float(metrics["psnr"]) == pytest.approx(20 * np.log10(255 / 2), rel=1e-5)
+
+
+def test_terms_of_the_latents_follow_the_progress_of_the_training():
+    model = Off((0.01,), [2.0, 2.0, 2.0], {"y": [64.0] * 3})
+    rung = np.zeros([3], np.float32)
+    start, end = (float(losses.rate_distortion(model, X, rung, progress=p)[0]) for p in (0.25, 1.0))
+    assert start - end == pytest.approx(0.75 * 5)
 
 
 def test_on_a_ladder_each_example_is_weighed_by_the_root_of_its_lambda():

@@ -10,10 +10,9 @@ import math
 
 import keras
 
-from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
 from tfcodec.layers.attention import WindowAttention
 from tfcodec.layers.gdn import GDN
+from tfcodec.layers.masked import MaskedConv2D
 
 
 def macs_per_pixel(model):
@@ -30,7 +29,7 @@ def macs_per_pixel(model):
         with _counting() as analysis:
             latents = model.analysis(x, rung)
         with _counting() as steps:
-            y_hat = walk(model, RateMeter(latents, [part["name"] for part in model.parts]))
+            y_hat, _ = model.rate(latents)
         with _counting() as synthesis:
             x_hat = model.synthesis(y_hat, rung)
         counts["encoder"] = (sum(analysis) + sum(steps)) / side**2
@@ -66,6 +65,8 @@ def _layer_macs(layer, x, output):
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
         # The kernel's axes are [.., inputs of a group, outputs]; an output sees all but the last.
         return math.prod(output.shape) * math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, MaskedConv2D):
+        return math.prod(output.shape) * layer.taps * x.shape[-1]
     if isinstance(layer, WindowAttention):
         # Logits and weighted values: each pixel meets those of its window, twice.
         return 2 * math.prod(x.shape) * layer.window**2

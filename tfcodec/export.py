@@ -9,8 +9,10 @@ An export is a folder:
 It holds the functions that the walk of `entropy.slices` needs, for any height and width, batch 1:
 `analysis(x uint8, rung) -> latents`, `steps[k](state, symbols) -> state, mu, indexes`,
 `finish(state, symbols) -> y_hat`, `synthesis(y_hat, rung) -> uint8`, `estimate(x, rung) -> bits`
-of the model itself. Encoder and decoder run the very same compiled steps. The coding tables are
-integers, made once here and never derived again.
+of the model itself. Where config.json says that a step's `coding` is "mixture", its indexes are the
+integer parameters of `entropy.mixture_coding`; where it says `wavefront`, the step is the last and
+repeats, see `entropy.wavefront`. Encoder and decoder run the very same compiled steps. The coding
+tables are integers, made once here and never derived again.
 
 Importing this module imports neither TensorFlow nor Keras, and using an export needs no model code.
 """
@@ -24,6 +26,9 @@ import shutil
 
 import numpy as np
 
+from tfcodec.entropy import wavefront
+from tfcodec.entropy.mixture_coding import MixturePrior
+from tfcodec.entropy.slices import TablePrior
 from tfcodec.errors import InputError, ModelError
 
 PROFILE_FLOAT32 = 0  # arithmetic profile: float32 on the CPU device, not portable between machines
@@ -114,14 +119,6 @@ def find_fingerprint(fingerprint, name="input"):
 # ------------------------------------------------------------------------------- using an export
 
 
-@dataclasses.dataclass(frozen=True)
-class StepPrior:
-    """What an exported step says of its latents: mu and table indexes, both numpy arrays."""
-
-    mu: np.ndarray
-    indexes: np.ndarray
-
-
 class Exported:
     """A loaded export: the model of `slices.walk`, and the transforms around it.
 
@@ -149,15 +146,23 @@ class Exported:
     def shapes(self, height, width):
         """Shape (1, h, w, c) of each step's latents for a picture of that size."""
         padded = [-(-side // self.stride) * self.stride for side in (height, width)]
-        return [
-            (1, *(side // part["stride"] for side in padded), part["channels"])
-            for part in self.parts
-        ]
+        shapes = []
+        for part in self.parts:
+            sides = (side // part["stride"] for side in padded)
+            if part.get("wavefront"):
+                shapes += wavefront.shapes(*sides, part["channels"])
+            else:
+                shapes.append((1, *sides, part["channels"]))
+        return shapes
 
     def analysis(self, rgb, rung):
         """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c]."""
+        steps = []
         latents = self.module.analysis(rgb[None], np.float32([rung]))
-        return [latent.numpy() for latent in latents]
+        for part, latent in zip(self.parts, latents, strict=True):
+            latent = latent.numpy()
+            steps += wavefront.split(latent) if part.get("wavefront") else [latent]
+        return steps
 
     def estimate(self, rgb, rung):
         """Bits of each part by the model's own densities, with rounded latents."""
@@ -165,11 +170,14 @@ class Exported:
         return {part: float(value[0]) for part, value in bits.items()}
 
     def step(self, k, state, symbols):
+        steps, part = self.module.steps, self.parts[min(k, len(self.parts) - 1)]
         if k == 0:
-            state, mu, indexes = self.module.steps[0]()
-        else:
-            state, mu, indexes = self.module.steps[k](state, self._tf.constant(symbols))
-        return state, StepPrior(mu.numpy(), indexes.numpy())
+            state, mu, indexes = steps[0]()
+        else:  # wavefronts repeat the last step
+            state, mu, indexes = steps[min(k, len(steps) - 1)](state, self._tf.constant(symbols))
+        if part.get("coding") == "mixture":
+            return state, MixturePrior(indexes.numpy(), part["first_row"])
+        return state, TablePrior(mu.numpy(), indexes.numpy())
 
     def finish(self, state, symbols):
         return self.module.finish(state, self._tf.constant(symbols))
@@ -309,8 +317,6 @@ def _module(tf, model, stored):
     import keras
 
     from tfcodec.coding.tables import CodingTables
-    from tfcodec.entropy.rate import RateMeter
-    from tfcodec.entropy.slices import walk
 
     rounded = {path: tf.cast(variable, tf.float32) for path, variable in stored.items()}
     for variable in model.variables:  # the tables are made from the weights as they are stored
@@ -344,9 +350,7 @@ def _module(tf, model, stored):
         return model.analysis(padded(x), rung)
 
     def estimate(x, rung):
-        latents = model.analysis(padded(x), rung)
-        meter = RateMeter(latents, [part["name"] for part in model.parts])
-        walk(model, meter)
+        _, meter = model.rate(model.analysis(padded(x), rung))
         return meter.bits
 
     def step(k, state, symbols):
@@ -372,8 +376,10 @@ def _module(tf, model, stored):
     module.analysis, _ = trace(with_weights(analysis), picture, rung)
     module.estimate, _ = trace(with_weights(estimate), picture, rung)
 
-    steps, previous = [], []
-    for k, part in enumerate(model.parts):
+    steps, previous, parts = [], [], model.parts
+    if parts[-1].get("wavefront"):
+        parts = (*parts, parts[-1])  # the second wavefront's step serves all that follow
+    for k, part in enumerate(parts):
 
         def step_k(*previous, k=k):
             return step(k, *(previous or ({}, None)))

@@ -15,7 +15,7 @@ def ladder_lambda(lambdas, rung):
     return ops.exp(ops.matmul(weight, log_lambdas[:, None])[:, 0])
 
 
-def rate_distortion(model, x, rung, keys=None, rate_weights=None):
+def rate_distortion(model, x, rung, keys=None, rate_weights=None, progress=1.0):
     """bpp + lambda * 255^2 * MSE, the Lagrangian of the field, over a batch.
 
     With a ladder of lambdas each example is weighed by lambda^-1/2, scaled to a mean weight of 1:
@@ -28,12 +28,14 @@ def rate_distortion(model, x, rung, keys=None, rate_weights=None):
         keys: uint32 [B] in training, None in evaluation.
         rate_weights: factor of a part's bits in the loss, by name; 1 for those not in it. The
             metrics' bits are never weighted.
-    Returns: (objective, metrics): scalar to minimise, the loss and the model's auxiliary loss; and
+        progress: share of the training that is done; some models weigh a term by it.
+    Returns: (objective, metrics): scalar to minimise, the loss and the model's own terms; and
         a dictionary of scalars: the loss, bpp and bpp of each part, mse on the 0-255 scale, psnr in
         dB of the mean mse.
     """
     x = ops.cast(x, "float32") * (1.0 / 255.0)
-    x_hat, bits = model(x, rung, keys)
+    x_hat, code = model.forward(x, rung, keys)
+    bits = code.bits
     pixels = x.shape[1] * x.shape[2]
     mse = ops.mean(ops.square(x_hat - x), axis=(1, 2, 3)) * 255.0**2  # [B]
     bpp = sum(bits.values()) / pixels  # [B]
@@ -50,4 +52,5 @@ def rate_distortion(model, x, rung, keys=None, rate_weights=None):
         "psnr": 20 * math.log10(255) - 10 / math.log(10) * ops.log(mean_mse),
         **{f"bpp_{part}": ops.mean(value) / pixels for part, value in bits.items()},
     }
-    return loss + model.auxiliary_loss(), metrics
+    own = model.auxiliary_loss() + model.latent_loss(code.decoded, progress)
+    return loss + own, metrics

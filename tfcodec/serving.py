@@ -29,7 +29,7 @@ from tfcodec.coding import SERVING_SYMBOLS, stock_container
 from tfcodec.coding.container import MAX_LANES, QUALITY_STEPS
 from tfcodec.coding.stock_coder import StockDecoder, StockEncoder, StockTables
 from tfcodec.coding.stock_container import Faults
-from tfcodec.entropy.slices import SYMBOL_LIMIT, walk
+from tfcodec.entropy.slices import SYMBOL_LIMIT, TablePrior, walk
 from tfcodec.errors import InputError, ModelError
 
 DEFAULT_MAX_PIXELS = 2**23  # a decode takes some 210 bytes of memory a pixel
@@ -51,8 +51,11 @@ def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX
         xla: compile the coder's loops. TF Serving then needs `--xla_cpu_compilation_enabled=true`,
             and every new size of pictures compiles for a second.
     Returns: the `ModelInfo` of the new folder.
-    Raises: ModelError if `info` is incomplete; InputError if the folder exists or cannot be made.
+    Raises: ModelError if `info` is incomplete, or codes by mixtures, which the stock operations
+        here do not; InputError if the folder exists or cannot be made.
     """
+    if any(part.get("coding") == "mixture" for part in info.config["steps"]):
+        raise ModelError(f"{info.name} codes by mixtures, which a server of TensorFlow cannot yet")
     directory = os.path.normpath(directory)
     partial = directory + ".partial"
     if os.path.exists(directory):
@@ -306,7 +309,7 @@ class _ExportedInGraph:
         state, mu, indexes = self._module.steps[k](*given)
         # A hostile file may drive a network to not-a-number, which casts to any integer.
         indexes = tf.clip_by_value(indexes, 1, self._rows - 1)
-        return state, exporting.StepPrior(mu, indexes)
+        return state, TablePrior(mu, indexes)
 
 
 @dataclasses.dataclass

@@ -287,8 +287,11 @@ def _tensorflow_steps(trainer):
         ]
     )
     def train_step(x, rung, keys):
+        progress = tf.cast(optimizer.iterations, tf.float32) / settings.steps
         with tf.GradientTape() as tape:
-            loss, metrics = losses.rate_distortion(model, x, rung, keys, trainer.rate_weights)
+            loss, metrics = losses.rate_distortion(
+                model, x, rung, keys, trainer.rate_weights, progress
+            )
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return metrics
@@ -329,19 +332,24 @@ def _jax_steps(trainer):
         cut = cut.reshape(size, size, 3)
         return jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
 
-    def objective(trainable, non_trainable, x, rung, keys):
+    def objective(trainable, non_trainable, x, rung, keys, progress):
         mapping = [
             *zip(model.trainable_variables, trainable, strict=True),
             *zip(model.non_trainable_variables, non_trainable, strict=True),
         ]
         with keras.StatelessScope(state_mapping=mapping):
-            return losses.rate_distortion(model, x, rung, keys, trainer.rate_weights)
+            return losses.rate_distortion(model, x, rung, keys, trainer.rate_weights, progress)
+
+    counter = [v is optimizer.iterations for v in optimizer.variables].index(True)
 
     def one_step(state, plan, pixels):
         trainable, non_trainable, slots = state
         x = jax.vmap(crop, in_axes=(None, 0))(pixels, plan)
         gradient = jax.value_and_grad(objective, has_aux=True)
-        (_, metrics), gradients = gradient(trainable, non_trainable, x, plan["rung"], plan["key"])
+        progress = slots[counter].astype("float32") / settings.steps
+        (_, metrics), gradients = gradient(
+            trainable, non_trainable, x, plan["rung"], plan["key"], progress
+        )
         trainable, slots = optimizer.stateless_apply(slots, gradients, trainable)
         return (trainable, non_trainable, slots), metrics
 

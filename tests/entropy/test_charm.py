@@ -8,7 +8,7 @@ from tfcodec.coding.range_coder import RangeDecoder, RangeEncoder
 from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.charm import ChARM, Group, even_slices
-from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
+from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, TablePrior, walk
 
 HEIGHT, WIDTH = 4, 6
 NARROW = dict(widths=(8, 6))
@@ -130,14 +130,10 @@ def test_a_slice_sees_its_support_and_nothing_else(table, seen):
 
 
 def test_the_decoder_finds_the_encoders_latents_bit_for_bit(model):
-    class Coded:
-        def __init__(self, prior):
-            self.mu, self.indexes = np.array(prior.mu), np.array(prior.indexes())
-
     class Exported:
         def step(self, k, state, symbols):
             state, prior = model.step(k, state, symbols)
-            return state, Coded(prior)
+            return state, TablePrior(np.array(prior.mu), np.array(prior.indexes()))
 
         def finish(self, state, symbols):
             return np.array(model.finish(state, symbols))

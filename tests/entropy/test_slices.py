@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from tfcodec.entropy import gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import Gaussian
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
+from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, TablePrior, walk
 
 HEIGHT, WIDTH = 16, 24  # of y
 HYPER = 4  # channels of z
@@ -100,13 +99,6 @@ class Wavefronts(keras.Model):
         return ops.where(here, row, state["y_hat"])
 
 
-class Coded(NamedTuple):
-    """What an exported step tells of its prior."""
-
-    mu: np.ndarray
-    indexes: np.ndarray
-
-
 class Exported:
     """A model as the codec sees it: priors are arrays of mu and table rows."""
 
@@ -115,7 +107,7 @@ class Exported:
 
     def step(self, k, state, symbols):
         state, prior = self.model.step(k, state, symbols)
-        return state, Coded(np.array(prior.mu), np.array(prior.indexes()))
+        return state, TablePrior(np.array(prior.mu), np.array(prior.indexes()))
 
     def finish(self, state, symbols):
         return np.array(self.model.finish(state, symbols))
@@ -222,7 +214,9 @@ def test_no_prior_depends_on_latents_that_come_later(model):
 @pytest.mark.parametrize("value,symbol", [(1e9, 32767), (-np.inf, -32767), (np.nan, 0)])
 def test_latents_of_a_broken_model_become_symbols_that_a_coder_takes(value, symbol):
     encode = SliceEncoder([np.float32([[[[value]]]])], Paper())
-    coded = encode(0, Coded(np.zeros([1, 1, 1, 1], np.float32), np.ones([1, 1, 1, 1], np.int32)))
+    coded = encode(
+        0, TablePrior(np.zeros([1, 1, 1, 1], np.float32), np.ones([1, 1, 1, 1], np.int32))
+    )
     assert coded == symbol and coded.dtype == np.int32
 
 

@@ -9,6 +9,9 @@ or where the ops do not load. Both take the same steps and give the same symbols
     encoder.write(indexes, symbols)  # per step   symbols = decoder.read(indexes)  # per step
     streams, escapes = encoder.finish()           decoder.finish()
 
+Priors without a table for each symbol code entries of tables themselves, by `write_entries` and
+`read_entries`, in any number of rounds a step.
+
 Coders are loaded when first opened, so that reading a container needs no TensorFlow.
 """
 

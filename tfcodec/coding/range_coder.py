@@ -46,6 +46,17 @@ class RangeEncoder:
         entries, escaped = self._tables.to_entries(indexes, symbols)
         if escaped.any():
             self._escapes += symbols[escaped].tolist()
+        self._encode(indexes, entries)
+
+    def write_entries(self, indexes: np.ndarray, entries: np.ndarray) -> None:
+        """Takes entries of their tables as they are, int32 of the shape of `indexes`; no escapes.
+
+        Raises: ValueError as `CodingTables.check_entries`.
+        """
+        self._tables.check_entries(indexes, entries)
+        self._encode(indexes, entries)
+
+    def _encode(self, indexes: np.ndarray, entries: np.ndarray) -> None:
         with tf.device("CPU"):
             self._handle = tfc.entropy_encode_index(
                 self._handle, _to_lanes(indexes, self._lanes), _to_lanes(entries, self._lanes)
@@ -92,6 +103,15 @@ class RangeDecoder:
 
         Raises: ValueError on indexes that name no row; ContainerError if the escapes run out.
         """
+        symbols, escaped = self._tables.from_entries(indexes, self.read_entries(indexes))
+        self._escapes.fill(symbols, escaped)
+        return symbols
+
+    def read_entries(self, indexes: np.ndarray) -> np.ndarray:
+        """The next entries of the tables `indexes`, int32 of their shape.
+
+        Raises: ValueError on indexes that name no row.
+        """
         self._tables.check_indexes(indexes)
         rows = _to_lanes(indexes, self._lanes)
         with tf.device("CPU"):
@@ -99,10 +119,7 @@ class RangeDecoder:
                 self._handle, rows, rows.shape[-1:], tf.int32
             )
         # The transpose back to symbol order; one lane is in order already.
-        entries = entries.numpy().T.reshape(-1)[: indexes.size].reshape(indexes.shape)
-        symbols, escaped = self._tables.from_entries(indexes, entries)
-        self._escapes.fill(symbols, escaped)
-        return symbols
+        return entries.numpy().T.reshape(-1)[: indexes.size].reshape(indexes.shape)
 
     def finish(self) -> None:
         """Raises ContainerError if escapes are left over."""

@@ -40,6 +40,11 @@ class ReferenceEncoder:
         self._escapes += symbols[escaped].tolist()
         self._steps.append((indexes.copy(), entries.reshape(-1)))
 
+    def write_entries(self, indexes: np.ndarray, entries: np.ndarray) -> None:
+        """Takes entries of their tables as they are; see `RangeEncoder`."""
+        self._tables.check_entries(indexes, entries)
+        self._steps.append((indexes.copy(), entries.reshape(-1)))
+
     def finish(self) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         """The stream, alone in its tuple, and the escapes in coding order."""
         cdfs = _CdfLists(self._tables)
@@ -89,6 +94,12 @@ class ReferenceDecoder:
 
         Raises: ValueError on indexes that name no row; ContainerError if the escapes run out.
         """
+        symbols, escaped = self._tables.from_entries(indexes, self.read_entries(indexes))
+        self._escapes.fill(symbols, escaped)
+        return symbols
+
+    def read_entries(self, indexes: np.ndarray) -> np.ndarray:
+        """The next entries of the tables `indexes`; see `RangeDecoder`."""
         self._tables.check_indexes(indexes)
         entries = np.empty(indexes.size, np.int32)
         for row, where in _by_row(indexes):
@@ -98,9 +109,7 @@ class ReferenceDecoder:
                 raise ContainerError(
                     f"{self._name}: the coder range-coder cannot decode it ({error}); damaged?"
                 ) from error
-        symbols, escaped = self._tables.from_entries(indexes, entries.reshape(indexes.shape))
-        self._escapes.fill(symbols, escaped)
-        return symbols
+        return entries.reshape(indexes.shape)
 
     def finish(self) -> None:
         """Raises ContainerError if escapes are left over."""

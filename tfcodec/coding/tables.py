@@ -139,6 +139,20 @@ class CodingTables:
                 f"got {indexes.min()} to {indexes.max()}"
             )
 
+    def check_entries(self, indexes: np.ndarray, entries: np.ndarray) -> None:
+        """Raises ValueError unless `entries` is int32 and holds an entry of each row of `indexes`.
+
+        For symbols that are coded as entries, without an escape.
+        """
+        self.check_indexes(indexes)
+        _require_int32("entries", entries)
+        if indexes.shape != entries.shape:
+            raise ValueError(
+                f"indexes and entries need one shape, got {indexes.shape} and {entries.shape}"
+            )
+        if np.any(entries < 0) or np.any(entries >= self.sizes[indexes]):
+            raise ValueError("entries must be within the sizes of their rows")
+
     def to_entries(self, indexes: np.ndarray, symbols: np.ndarray):
         """Symbol values to entries of their rows; what a row does not hold becomes its escape.
 

@@ -15,19 +15,21 @@ class RateMeter:
         latents: one tensor [B, h, w, c] a step.
         names: name of each step's part; steps of one name are added up.
         keys: uint32 [B] for the noise of training; None for evaluation.
-    `bits` maps each name to [B], the bits of each example.
+    `bits` maps each name to [B], the bits of each example; `decoded` lists each step's latents as a
+    decoder has them, symbols + mu.
     """
 
     def __init__(self, latents, names, keys=None):
         self.latents, self.names, self.keys = latents, names, keys
         self.num_steps = len(latents)
-        self.bits = {}
+        self.bits, self.decoded = {}, []
 
     def __call__(self, k, prior):
         latent = ops.cast(self.latents[k], "float32")
         symbols = round_straight_through(latent - prior.mu)
+        self.decoded.append(symbols + prior.mu)
         if self.keys is None:
-            values = symbols + prior.mu
+            values = self.decoded[-1]
         else:
             values = latent + uniform_noise(latent, self.keys, salt=k)
         bits = prior.bits(values)

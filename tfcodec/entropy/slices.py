@@ -18,6 +18,8 @@ How the papers' orders map to steps (z's symbols are a step like any other, with
 This module imports neither TensorFlow nor Keras.
 """
 
+import dataclasses
+
 import numpy as np
 
 SYMBOL_LIMIT = (
@@ -42,11 +44,31 @@ def walk(model, code):
     return model.finish(state, symbols)
 
 
+@dataclasses.dataclass(frozen=True)
+class TablePrior:
+    """A step's prior as the coding visitors see it: mu, and a row of the tables for each symbol.
+
+    mu: float32 array, broadcasts to the latents; indexes: int32 array, too. Priors of other kinds
+    have a mu and these two methods as well (see `mixture_coding.MixturePrior`).
+    """
+
+    mu: np.ndarray
+    indexes: np.ndarray
+
+    def encode(self, symbols, coder):
+        """Writes int32 symbols of the step's shape."""
+        coder.write(np.broadcast_to(self.indexes, symbols.shape), symbols)
+
+    def decode(self, shape, coder):
+        """Reads the int32 symbols of a step of that shape."""
+        return coder.read(np.broadcast_to(self.indexes, shape))
+
+
 class SliceEncoder:
-    """Visitor that rounds each step's latents and hands symbols and table indexes to the coder.
+    """Visitor that rounds each step's latents and has the step's prior write the symbols.
 
     latents: one float32 array [1, h, w, c] a step, from the analysis.
-    coder: `write(indexes, symbols)`, see tfcodec.coding.range_coder.
+    coder: an encoder, see tfcodec.coding.
     `symbols` holds the int32 arrays in coding order afterwards.
     """
 
@@ -60,16 +82,16 @@ class SliceEncoder:
         # Not-a-number (a broken model) would become an arbitrary integer: make it zero.
         rounded = np.nan_to_num(np.rint(residual), nan=0.0)
         symbols = np.clip(rounded, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
-        self.coder.write(np.broadcast_to(prior.indexes, symbols.shape), symbols)
+        prior.encode(symbols, self.coder)
         self.symbols.append(symbols)
         return symbols
 
 
 class SliceDecoder:
-    """Visitor that reads each step's symbols from the coder.
+    """Visitor that has each step's prior read its symbols from the coder.
 
     shapes: one (1, h, w, c) a step, derived from the picture's height and width alone.
-    coder: `read(indexes)`, see tfcodec.coding.range_coder.
+    coder: a decoder, see tfcodec.coding.
     `symbols` holds the int32 arrays in coding order afterwards.
     """
 
@@ -79,6 +101,6 @@ class SliceDecoder:
         self.symbols = []
 
     def __call__(self, k, prior):
-        symbols = self.coder.read(np.broadcast_to(prior.indexes, self.shapes[k]))
+        symbols = prior.decode(self.shapes[k], self.coder)
         self.symbols.append(symbols)
         return symbols

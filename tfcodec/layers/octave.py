@@ -83,7 +83,7 @@ class OctaveConv2D(keras.layers.Layer):
 
     def _copy(self, activation, name):
         if activation is None:
-            return keras.layers.Identity(name=name)
+            return keras.layers.Identity(name=name, dtype=self.dtype_policy)
         config = {**activation.get_config(), "name": name, "dtype": self.dtype_policy}
         return type(activation).from_config(config)
 

@@ -79,20 +79,26 @@ class ResidualBlockDown(keras.layers.Layer):
 
 
 class ResidualBlockUp(keras.layers.Layer):
-    """Sub-pixel conv3 - leaky ReLU - conv3 - IGDN, added to a second sub-pixel conv3 of the input.
+    """Sub-pixel conv3 - leaky ReLU - conv3 - IGDN, added to a second sub-pixel conv of the input.
 
+    Args:
+        filters: channels of the output.
+        factor: how many times larger it is.
+        slope: of the leaky ReLU.
+        skip_kernel_size: of the second convolution; 3 as in Cheng et al., 1 in Fu et al.
     Input:  [B, H, W, C].
     Output: [B, factor H, factor W, filters]; a factor of 1 leaves plain 3x3 convolutions.
     """
 
-    def __init__(self, filters, factor=2, slope=SLOPE, **kwargs):
+    def __init__(self, filters, factor=2, slope=SLOPE, skip_kernel_size=3, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.factor, self.slope = filters, factor, slope
+        self.skip_kernel_size = skip_kernel_size
         policy = self.dtype_policy
         self.up = SubpixelConv2D(filters, 3, factor, dtype=policy, name="up")
         self.conv = keras.layers.Conv2D(filters, 3, padding="same", dtype=policy, name="conv")
         self.igdn = GDN(inverse=True, dtype=policy, name="igdn")
-        self.skip = SubpixelConv2D(filters, 3, factor, dtype=policy, name="skip")
+        self.skip = SubpixelConv2D(filters, skip_kernel_size, factor, dtype=policy, name="skip")
 
     def build(self, input_shape):
         inner = self.compute_output_shape(input_shape)
@@ -110,4 +116,5 @@ class ResidualBlockUp(keras.layers.Layer):
 
     def get_config(self):
         config = {"filters": self.filters, "factor": self.factor, "slope": self.slope}
+        config["skip_kernel_size"] = self.skip_kernel_size
         return {**super().get_config(), **config}

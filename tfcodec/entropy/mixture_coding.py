@@ -28,6 +28,7 @@ COMPONENTS = 9  # three of each family, in the order of FAMILIES
 MEAN_BITS, INVERSE_BITS, WEIGHT_BITS = 6, 14, 15
 GRID_BITS, REACH = 10, 24  # the cumulatives' arguments: steps of 2^-10 within +-24
 MASS_BITS = 24
+_HALF = 1 << (MEAN_BITS - 1)
 MEAN_LIMIT = 1 << 15  # a mean beyond every symbol
 TOTAL = 1 << (WEIGHT_BITS + MASS_BITS)  # the whole mass of a mixture
 
@@ -145,59 +146,93 @@ class MixturePrior:
         flat = self.parameters.reshape(3, COMPONENTS, -1)
         symbols = np.zeros(flat.shape[2], np.int32)
         live = np.flatnonzero(flat[2].any(axis=0))
-        if not live.size:
-            return symbols.reshape(self.parameters.shape[1:])
-        mixtures = _Mixtures(flat[:, :, live] if live.size < symbols.size else flat)
-        heaviest = np.argmax(mixtures.weights, axis=0)
-        mean = np.take_along_axis(mixtures.means, heaviest[None], axis=0)[0].astype(np.int64)
-        centre = (mean + (1 << (MEAN_BITS - 1))) >> MEAN_BITS
-        left = mixtures.below(centre)
-        right = TOTAL - mixtures.below(centre + 1)
 
         def ask(yes, whole, question):
-            indexes = self._row(yes, whole)
-            return answer(indexes, live, question)
+            return answer(binary_row(yes, whole) + (self.first_row - 1), live, question)
 
-        differs = ask(left + right, np.full_like(left, TOTAL), lambda v: v != centre)
-        symbols[live] = np.clip(centre, -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        live, centre, left, right = (v[differs] for v in (live, centre, left, right))
-        mixtures = mixtures.of(differs)
-        if not live.size:
-            return symbols.reshape(self.parameters.shape[1:])
-        rightward = ask(right, left + right, lambda v: v > centre)
-        side = np.where(rightward, 1, -1)
-        # The distance is at least `near`, and less than `far`; beyond lie these masses.
-        near, far = np.ones_like(centre), np.full_like(centre, FAR)
-        beyond_near, beyond_far = np.where(rightward, right, left), np.zeros_like(left)
+        if live.size:
+            mixtures = _Mixtures(flat[:, :, live] if live.size < symbols.size else flat)
+            means, _, weights = mixtures.parameters
+            differs, state = ask_centre(means, weights, mixtures.below, ask)
+            symbols[live] = value(state)
+            live, mixtures = live[differs], mixtures.of(differs)
+            state = [v[differs] for v in state]
+        if live.size:
+            state = ask_side(state, ask)
         while live.size:
-            doubling = (far == FAR) & (2 * near < FAR)
-            split = np.where(doubling, 2 * near, (near + far) // 2)
-            # To the left, the mass at least `split` away lies below centre - split + 1/2.
-            below = mixtures.below(centre + np.where(side > 0, split, 1 - split))
-            beyond = np.where(side > 0, TOTAL - below, below)
-            further = ask(
-                beyond - beyond_far,
-                beyond_near - beyond_far,
-                lambda v: side * (v - centre) >= split,  # noqa: B023, asked within the round
-            )
-            near, beyond_near = np.where(further, (split, beyond), (near, beyond_near))
-            far, beyond_far = np.where(further, (far, beyond_far), (split, beyond))
-            found = far - near == 1
-            value = centre + side * near
-            symbols[live[found]] = np.clip(value[found], -SYMBOL_LIMIT, SYMBOL_LIMIT)
-            if found.any():
-                state = (live, centre, side, near, far, beyond_near, beyond_far)
-                live, centre, side, near, far, beyond_near, beyond_far = (v[~found] for v in state)
-                mixtures = mixtures.of(~found)
+            state = ask_distance(state, mixtures.below, ask)
+            symbols[live] = value(state)
+            open_ = is_open(state)
+            if not open_.all():
+                live, mixtures = live[open_], mixtures.of(open_)
+                state = [v[open_] for v in state]
         return symbols.reshape(self.parameters.shape[1:])
 
-    def _row(self, yes, whole):
-        """Rows whose entry 0, no, has the nearest probability; one half where there is no mass."""
-        share = ((((whole - yes) << (BINARY_BITS + 1)) + whole) // np.maximum(2 * whole, 1)).clip(
-            1, BINARY_ROWS
-        )
-        share[whole == 0] = 1 << (BINARY_BITS - 1)
-        return (share + (self.first_row - 1)).astype(np.int32)
+
+# The questions, of numpy arrays and of tensors (xp: numpy or keras.ops). `below` tells the mass
+# below each symbol - 1/2, `ask(yes, whole, question)` the answers to a question with mass `yes` of
+# `whole`. Between them goes the state, int64 [n] each: the centre; the side, 1 or -1; the distance
+# from the centre, which is at least `near` and less than `far`; the masses beyond these two.
+
+
+def ask_centre(means, weights, below, ask, xp=np):
+    """Whether each symbol differs from the centre of the heaviest component; and the state, whose
+    masses are those to the left and to the right of the centre."""
+    component = np.arange(COMPONENTS, dtype=np.int32)[:, None]
+    heaviest = xp.argmax(weights * COMPONENTS - component, axis=0)  # the first of equals
+    mean = xp.take_along_axis(means, heaviest[None], axis=0)[0]
+    centre = (xp.cast(mean, "int64") if xp is not np else mean.astype(np.int64)) + _HALF
+    centre = xp.right_shift(centre, MEAN_BITS)
+    left = below(centre)
+    right = TOTAL - below(centre + 1)
+    none = xp.zeros_like(centre)
+    differs = ask(left + right, none + TOTAL, lambda v: v != centre)
+    return differs, (centre, none + 1, none, none + 1, left, right)
+
+
+def ask_side(state, ask, xp=np):
+    centre, one, none, _, left, right = state
+    rightward = ask(right, left + right, lambda v: v > centre)
+    side = xp.where(rightward, one, -one)
+    return centre, side, one, none + FAR, xp.where(rightward, right, left), none
+
+
+def ask_distance(state, below, ask, xp=np):
+    """One question to each symbol, which doubles the distance or halves the bracket."""
+    centre, side, near, far, beyond_near, beyond_far = state
+    doubling = (far == FAR) & (2 * near < FAR)
+    split = xp.where(doubling, 2 * near, (near + far) // 2)
+    # To the left, the mass at least `split` away lies below centre - split + 1/2.
+    mass = below(centre + xp.where(side > 0, split, 1 - split))
+    beyond = xp.where(side > 0, TOTAL - mass, mass)
+    further = ask(
+        beyond - beyond_far, beyond_near - beyond_far, lambda v: side * (v - centre) >= split
+    )
+    return (
+        *(centre, side),
+        *(xp.where(further, split, near), xp.where(further, far, split)),
+        *(xp.where(further, beyond, beyond_near), xp.where(further, beyond_far, beyond)),
+    )
+
+
+def is_open(state):
+    """Of which symbols more is to be asked."""
+    _, _, near, far, *_ = state
+    return far - near > 1
+
+
+def value(state, xp=np):
+    """What the symbols are if their distance is `near`."""
+    centre, side, near, *_ = state
+    return xp.clip(centre + side * near, -SYMBOL_LIMIT, SYMBOL_LIMIT)
+
+
+def binary_row(yes, whole, xp=np):
+    """Which of the `binary_rows`, from 1, has the nearest probability of no in entry 0, int32; the
+    middle one where there is no mass."""
+    share = (xp.left_shift(whole - yes, BINARY_BITS + 1) + whole) // xp.maximum(2 * whole, 1)
+    share = xp.where(whole == 0, 1 << (BINARY_BITS - 1), xp.clip(share, 1, BINARY_ROWS))
+    return xp.cast(share, "int32") if xp is not np else share.astype(np.int32)
 
 
 class _Mixtures:
@@ -205,7 +240,6 @@ class _Mixtures:
 
     def __init__(self, parameters):
         self.parameters = parameters
-        self.means, _, self.weights = parameters
 
     def of(self, kept):
         return _Mixtures(self.parameters[:, :, kept])
@@ -213,7 +247,7 @@ class _Mixtures:
     def below(self, symbol):
         """Mass below symbol - 1/2, int64 [n]."""
         tables = family_tables()
-        edge = (symbol << MEAN_BITS) - (1 << (MEAN_BITS - 1))
+        edge = (symbol << MEAN_BITS) - _HALF
         mass = np.empty(edge.shape, np.int64)
         for start in range(0, edge.size, _BLOCK):
             part = slice(start, start + _BLOCK)

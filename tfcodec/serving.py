@@ -15,6 +15,7 @@ TensorFlow: the walk of `entropy.slices` with the exported steps, `coding.stock_
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -22,6 +23,7 @@ import shutil
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from tfcodec import codec
 from tfcodec import export as exporting
@@ -29,7 +31,9 @@ from tfcodec.coding import SERVING_SYMBOLS, stock_container
 from tfcodec.coding.container import MAX_LANES, QUALITY_STEPS
 from tfcodec.coding.stock_coder import StockDecoder, StockEncoder, StockTables
 from tfcodec.coding.stock_container import Faults
-from tfcodec.entropy.slices import SYMBOL_LIMIT, TablePrior, walk
+from tfcodec.coding.stock_mixtures import MAX_QUESTIONS, StockMixturePrior
+from tfcodec.entropy import mixture_coding, wavefront
+from tfcodec.entropy.slices import SYMBOL_LIMIT, walk
 from tfcodec.errors import InputError, ModelError
 
 DEFAULT_MAX_PIXELS = 2**23  # a decode takes some 210 bytes of memory a pixel
@@ -51,11 +55,8 @@ def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX
         xla: compile the coder's loops. TF Serving then needs `--xla_cpu_compilation_enabled=true`,
             and every new size of pictures compiles for a second.
     Returns: the `ModelInfo` of the new folder.
-    Raises: ModelError if `info` is incomplete, or codes by mixtures, which the stock operations
-        here do not; InputError if the folder exists or cannot be made.
+    Raises: ModelError if `info` is incomplete; InputError if the folder exists or cannot be made.
     """
-    if any(part.get("coding") == "mixture" for part in info.config["steps"]):
-        raise ModelError(f"{info.name} codes by mixtures, which a server of TensorFlow cannot yet")
     directory = os.path.normpath(directory)
     partial = directory + ".partial"
     if os.path.exists(directory):
@@ -105,8 +106,10 @@ class Server(tf.Module):
         loaded = model.exported.module
         for name in ("weights", "analysis", "estimate", "steps", "finish", "synthesis", "tables"):
             setattr(self, name, getattr(loaded, name))
-        self.bisected, rows = _channel_steps(self._exported)
+        self.bisected, rows = _bisected(self._exported)
         self.stock_tables = StockTables(model.exported.tables, rows)
+        if any(_is_mixture(part) for part in self._exported.parts):
+            self.family_tables = tf.Variable(mixture_coding.family_tables(), trainable=False)
 
         text, number = tf.string, tf.float32
         self.decode = self._signature(self._decode_many, files_bytes=([None], text))
@@ -156,9 +159,8 @@ class Server(tf.Module):
             *("needs arithmetic profile ", fields["profile"], f", this model has {profile}"),
         )
         shapes = self._shapes(fields["height"], fields["width"])
-        symbols = _symbols(shapes)
         lanes = tf.size(fields["lengths"], tf.int64)
-        turns = symbols // lanes
+        turns = self._turns(shapes, lanes)
         faults.check(
             turns <= self._max_turns,
             *("its ", lanes, " lanes need ", turns, " turns of the decoder, at most "),
@@ -181,8 +183,10 @@ class Server(tf.Module):
                 *(fields[name] for name in ("payload", "lengths", "escapes")),
                 compiled=self._xla,
             )
-            visitor = _GraphDecoder(shapes, self.bisected, decoder)
-            y_hat = walk(self._exported_in_graph(), visitor)
+            visitor = _GraphDecoder(
+                decoder, self._exported.parts, [shape for _, shape in shapes]
+            )
+            y_hat = walk(_ExportedInGraph(self, visitor, shapes), visitor)
             faults = Faults()
             used, there = decoder.finish(), tf.size(fields["escapes"])
             faults.check(
@@ -246,11 +250,12 @@ class Server(tf.Module):
         )
         rgb = tf.reshape(rgb, [1, height, width, 3])
         rung = tf.gather(self._rungs, byte)
+        shapes = self._shapes(height, width)
+        lanes = _serving_lanes(tf.add_n([steps * _size(shape) for steps, shape in shapes]))
+        encoder = StockEncoder(self.stock_tables, lanes, self._xla)
         latents = self.analysis(rgb, rung[None])
-        symbols = _symbols(self._shapes(height, width))
-        encoder = StockEncoder(self.stock_tables, _serving_lanes(symbols), self._xla)
-        visitor = _GraphEncoder(list(latents), encoder)
-        walk(self._exported_in_graph(), visitor)
+        visitor = _GraphEncoder(encoder, self._exported.parts, latents)
+        walk(_ExportedInGraph(self, visitor, shapes), visitor)
         payload, lengths, escapes = encoder.finish()
         return stock_container.pack(
             {
@@ -284,101 +289,166 @@ class Server(tf.Module):
 
     # -------------------------------------------------------------------------------- walk
 
-    def _exported_in_graph(self):
-        return _ExportedInGraph(self, self._exported.tables.sizes.size)
-
     def _shapes(self, height, width):
-        """As `Exported.shapes`, of int32 tensors."""
-        stride = self._exported.stride
-        sides = [-(-side // stride) * stride for side in (height, width)]
-        return [
-            (1, *(side // part["stride"] for side in sides), part["channels"])
-            for part in self._exported.parts
-        ]
+        """Of each part, how many steps there are, int64, and their shape, of int32 tensors."""
+        stride, found = self._exported.stride, []
+        padded = [-(-side // stride) * stride for side in (height, width)]
+        for part in self._exported.parts:
+            sides, steps = [side // part["stride"] for side in padded], tf.constant(1)
+            if part.get("wavefront"):
+                steps, sides = wavefront.count(*sides), (wavefront.rows(*sides, xp=ops), 1)
+            found.append((tf.cast(steps, tf.int64), (1, *sides, part["channels"])))
+        return found
+
+    def _turns(self, shapes, lanes):
+        """The most turns of the decoder's loop that such latents can need, int64."""
+        turns = []
+        for part, (steps, shape) in zip(self._exported.parts, shapes, strict=True):
+            turns.append(steps * -(-_size(shape) // lanes))
+            if _is_mixture(part):
+                turns[-1] *= MAX_QUESTIONS
+        return tf.add_n(turns)
 
 
 class _ExportedInGraph:
-    """The model of `slices.walk`, of tensors."""
+    """The model of `slices.walk`, of tensors.
 
-    def __init__(self, module, rows):
-        self._module, self._rows = module, rows
-        self.finish = module.finish
+    The walk sees the first step of each part. Further wavefronts, whose number hangs on the
+    picture's size, are a loop before the end.
+    """
+
+    def __init__(self, server, visitor, shapes):
+        self._server, self._visitor, self._shapes = server, visitor, shapes
+        self._parts = server._exported.parts
 
     def step(self, k, state, symbols):
+        server, part = self._server, self._parts[min(k, len(self._parts) - 1)]
         given = () if k == 0 else (state, symbols)
-        state, mu, indexes = self._module.steps[k](*given)
+        state, mu, indexes = server.steps[k](*given)
+        if _is_mixture(part):
+            prior = StockMixturePrior(indexes, part["first_row"], tf.identity(server.family_tables))
+            return state, prior
         # A hostile file may drive a network to not-a-number, which casts to any integer.
-        indexes = tf.clip_by_value(indexes, 1, self._rows - 1)
-        return state, TablePrior(mu, indexes)
+        indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
+        return state, _StockTablePrior(mu, indexes, server.bisected[k])
+
+    def finish(self, state, symbols):
+        if self._parts[-1].get("wavefront"):
+            state, symbols = self._wavefronts(state, symbols)
+        return self._server.finish(state, symbols)
+
+    def _wavefronts(self, state, symbols):
+        """State and symbols of the last wavefront; the visitor keeps the symbols of all."""
+        visitor, k = self._visitor, len(self._parts) - 1
+        count = tf.cast(self._shapes[k][0], tf.int32)
+        found = tf.TensorArray(tf.int32, count, element_shape=symbols.shape).write(0, symbols)
+
+        def turn(t, state, symbols, found):
+            state, prior = self.step(k + 1, state, symbols)
+            symbols = visitor.code(k, t, prior)
+            return t + 1, state, symbols, found.write(t, symbols)
+
+        _, state, symbols, found = visitor.coder.loop(
+            lambda t, *_: t < count, turn, (tf.constant(1), state, symbols, found)
+        )
+        visitor.symbols[k] = found.stack()
+        return state, symbols
 
 
-@dataclasses.dataclass
-class _GraphEncoder:
-    """`slices.SliceEncoder` of tensors."""
+@dataclasses.dataclass(frozen=True)
+class _StockTablePrior:
+    """`slices.TablePrior` of tensors; `bisected` says how its rows are searched."""
 
-    latents: list
-    coder: StockEncoder
-    symbols: list = dataclasses.field(default_factory=list)
+    mu: tf.Tensor
+    indexes: tf.Tensor
+    bisected: bool
 
-    @property
-    def num_steps(self):
-        return len(self.latents)
+    def encode(self, symbols, coder):
+        coder.write(tf.broadcast_to(self.indexes, tf.shape(symbols)), symbols)
+
+    def decode(self, shape, coder):
+        return coder.read(tf.broadcast_to(self.indexes, shape), self.bisected)
+
+
+class _Visitor:
+    """Visitor of the parts, inside a graph; `symbols` of each in the end, int32.
+
+    coder: `StockEncoder` or `StockDecoder`.
+    parts: of the export.
+    """
+
+    def __init__(self, coder, parts):
+        self.coder, self.parts, self.symbols = coder, parts, []
+        self.num_steps = len(parts)
 
     def __call__(self, k, prior):
-        residual = self.latents[k] - prior.mu
+        self.symbols.append(self.code(k, 0, prior))
+        return self.symbols[-1]
+
+
+class _GraphEncoder(_Visitor):
+    """`slices.SliceEncoder` of tensors; latents: of each part, as the analysis gives them."""
+
+    def __init__(self, coder, parts, latents):
+        super().__init__(coder, parts)
+        self.latents = latents
+
+    def code(self, k, t, prior):
+        """The symbols of part k, or of its wavefront t."""
+        latent = self.latents[k]
+        if self.parts[k].get("wavefront"):
+            row, column, valid = wavefront.positions(t, *tf.unstack(tf.shape(latent)[1:3]), xp=ops)
+            latent = tf.gather_nd(latent[0], tf.stack([row, column], 1))
+            latent = tf.where(valid[:, None], latent, 0.0)[None, :, None]
+        residual = latent - prior.mu
         rounded = tf.where(tf.math.is_nan(residual), 0.0, tf.round(residual))
         limited = tf.clip_by_value(rounded, -float(SYMBOL_LIMIT), float(SYMBOL_LIMIT))
         symbols = tf.cast(limited, tf.int32)
-        self.coder.write(tf.broadcast_to(prior.indexes, tf.shape(symbols)), symbols)
-        self.symbols.append(symbols)
+        prior.encode(symbols, self.coder)
         return symbols
 
 
-@dataclasses.dataclass
-class _GraphDecoder:
-    """`slices.SliceDecoder` of tensors; `bisected` says of each step how its rows are searched."""
+class _GraphDecoder(_Visitor):
+    """`slices.SliceDecoder` of tensors; shapes: of a step of each part."""
 
-    shapes: list
-    bisected: list
-    coder: StockDecoder
-    symbols: list = dataclasses.field(default_factory=list)
+    def __init__(self, coder, parts, shapes):
+        super().__init__(coder, parts)
+        self.shapes = shapes
 
-    @property
-    def num_steps(self):
-        return len(self.shapes)
-
-    def __call__(self, k, prior):
-        indexes = tf.broadcast_to(prior.indexes, self.shapes[k])
-        symbols = tf.ensure_shape(
-            self.coder.read(indexes, self.bisected[k]), [1, None, None, self.shapes[k][-1]]
-        )
-        self.symbols.append(symbols)
-        return symbols
+    def code(self, k, t, prior):
+        symbols = prior.decode(self.shapes[k], self.coder)
+        return tf.ensure_shape(symbols, [1, None, None, self.parts[k]["channels"]])
 
 
-def _channel_steps(exported):
-    """Which steps have one row a channel and few symbols, and all rows of these steps.
+def _is_mixture(part):
+    return part.get("coding") == "mixture"
 
-    Found by walking over symbols of zero of a small picture. They are bisected; the rows of all
-    others get an inverse table, as do those of the last step, which has the most symbols.
+
+def _bisected(exported):
+    """Which parts' rows are bisected, and all these rows: where one row serves a channel and
+    symbols are few, and where rows are binary decisions.
+
+    Found by walking over symbols of zero of a small picture. The rows of all other parts get an
+    inverse table, as do those of the last part, which has the most symbols.
     """
-    state, symbols, steps = {}, None, []
+    state, symbols, steps, rows = {}, None, [], [np.zeros(0, np.int64)]
     shapes = exported.shapes(2 * exported.stride, 2 * exported.stride)  # none is 1x1 by its size
-    for k, shape in enumerate(shapes):
+    last = len(exported.parts) - 1
+    for k, part in enumerate(exported.parts):
         state, prior = exported.step(k, state, symbols)
-        symbols = np.zeros(shape, np.int32)
-        channels = prior.indexes.shape[1:3] == (1, 1) and k < len(shapes) - 1
-        steps.append(np.unique(prior.indexes) if channels else None)
-    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(r for r in steps if r is not None)]))
-    return [r is not None for r in steps], rows.tolist()
+        symbols = np.zeros(shapes[k], np.int32)
+        if _is_mixture(part):
+            steps.append(True)
+            rows.append(part["first_row"] + np.arange(mixture_coding.BINARY_ROWS))
+        else:
+            steps.append(k < last and prior.indexes.shape[1:3] == (1, 1))
+            rows.append(np.unique(prior.indexes)[: None if steps[k] else 0])
+    return steps, np.unique(np.concatenate(rows)).tolist()
 
 
-def _symbols(shapes):
-    """Number of symbols, int64."""
-    sizes = [
-        tf.cast(height, tf.int64) * tf.cast(width, tf.int64) * c for _, height, width, c in shapes
-    ]
-    return tf.add_n(sizes)
+def _size(shape):
+    """Elements of a shape of int32 tensors, int64."""
+    return functools.reduce(lambda a, b: a * tf.cast(b, tf.int64), shape, tf.constant(1, tf.int64))
 
 
 def _serving_lanes(symbols):

@@ -130,6 +130,21 @@ def test_carries_run_through_words_of_ones_in_every_lane():
             coder.check([(np.ones(tail.size, np.int32), tail), nothing], 1)
 
 
+@pytest.mark.parametrize("entries", [2, 3, 300])
+def test_zeros_at_the_end_are_cut_where_the_ops_cut_them(entries):
+    """Entry 0 again and again: words of zero leave, and the interval begins at zero."""
+    tables = CodingTables.build([(np.ones(entries), 0), (np.ones(entries), 0)])
+    coder = Coder(tables, [1])
+    rng = np.random.default_rng(entries)
+    for tail in (0, 1, 5, 60, 400):
+        for _ in range(6):
+            steps = []
+            for row, length in ((1, int(rng.integers(0, 300))), (2, 4 * tail)):
+                symbols = rng.integers(0, 2 if row == 1 else 1, length).astype(np.int32)
+                steps.append((np.full(length, row, np.int32), symbols))
+            coder.check(steps, int(rng.choice([1, 4])))
+
+
 def test_binary_decisions_of_many_probabilities_are_those_of_the_ops():
     """One static table of 2^14 probabilities, an escape beside them: as mixtures are coded."""
     count = 1 << 14

@@ -13,11 +13,15 @@ Decoding. `offset` is where the stream's value lies in the current interval of `
 
 `offset < size` holds for any bytes, so hostile streams end in some symbols, like all streams.
 
+A symbol without a table for it is coded as entries of tables, in rounds whose number only the graph
+finds: loops around the coder carry its `state` (`loop`).
+
 Encoding keeps `base`, the interval's lower end. Its upper word leaves when the size shrinks; a
 later carry out of 32 bits belongs to the words that have left. The loop only notes words and
 carries; they are put in place and the carries carried on for all lanes together afterwards.
 """
 
+import functools
 import hashlib
 
 import numpy as np
@@ -114,7 +118,32 @@ class _InverseTable(tf.saved_model.experimental.TrackableResource):
         return tf.ensure_shape(value, [self.size])
 
 
-class StockDecoder:
+class _Coder:
+    """What both directions share: `state`, the tensors that change as they code."""
+
+    def loop(self, more, body, start):
+        """`tf.while_loop(more, body, start)` with a body that codes; start: a tuple of tensors."""
+
+        def turn(state, *given):
+            self.state = state
+            given = body(*given)
+            return self.state, *given
+
+        self.state, *found = tf.while_loop(
+            lambda _, *given: more(*given), turn, (self.state, *start), parallel_iterations=1
+        )
+        return found
+
+    def _to_lanes(self, flat):
+        """[T, S] of [n], T >= 1, padded with zeros: row 0 is certain, as is its entry 0."""
+        turns = -(-tf.maximum(tf.size(flat), 1) // self._lanes)
+        if self._compiled:
+            turns = _common_size(turns)
+        padding = [[0, turns * self._lanes - tf.size(flat)]]
+        return tf.reshape(tf.pad(flat, padding), [turns, self._lanes])
+
+
+class StockDecoder(_Coder):
     """Decodes an image step by step inside a graph, as its encoder was fed.
 
     Args:
@@ -122,26 +151,26 @@ class StockDecoder:
         payload: uint8 [n], the bytes of all lanes, one lane after the other.
         lengths: int64 [S], bytes of each lane; their sum is n. S is known when the graph runs.
         escapes: int32 [m], of the file.
-        compiled: whether XLA compiles the loops, once for each shape.
+        compiled: whether XLA compiles the loops, once for each shape of a few common ones.
     """
 
     def __init__(self, tables, payload, lengths, escapes, compiled=False):
         self._tables, self._compiled = tables, compiled
         self._lanes = tf.size(lengths)
         self._words, first, self._last = _words(payload, lengths)
-        if compiled:  # a power of two, so that files of many lengths share a shape
-            fill = _power_of_two(tf.size(self._words)) - tf.size(self._words)
+        if compiled:
+            fill = _common_size(tf.size(self._words)) - tf.size(self._words)
             self._words = tf.pad(self._words, [[0, fill]])
         # The first 32 bits; a pointer stays on the zero word that ends its lane.
         second = tf.minimum(first + 1, self._last)
         high, low = tf.gather(self._words, first), tf.gather(self._words, second)
-        self._state = (
+        self.state = (
             high * (1 << _WORD) + low,
             tf.ones_like(high) * _WHOLE,
             tf.minimum(second + 1, self._last),
+            tf.constant(0),  # escapes used
         )
         self._escapes = tf.concat([escapes, [0]], 0)
-        self._used = tf.constant(0)
 
     def read(self, indexes, bisect=False):
         """The symbols of the next step, int32 of the shape of `indexes`, which are int32 too.
@@ -149,8 +178,16 @@ class StockDecoder:
         Indexes must be rows of the model, and `bisect` what `StockTables` was told of them. If the
         escapes run out, further ones are zero; `finish` tells.
         """
-        rows = _to_lanes(tf.reshape(indexes, [-1]), self._lanes)
-        loop = self._bisect if bisect else self._look_up
+        loop = functools.partial(self._bisect, self._tables.depth) if bisect else self._look_up
+        symbols, escaped = self._tables.from_entries(indexes, self._read(indexes, loop, bisect))
+        return self._fill(symbols, escaped)
+
+    def read_binary(self, indexes):
+        """The next entries of rows of two entries, int32; the rows must be bisected ones."""
+        return self._read(indexes, functools.partial(self._bisect, 1), bisect=True)
+
+    def _read(self, indexes, loop, bisect):
+        rows = self._to_lanes(tf.reshape(indexes, [-1]))
         if self._compiled:
             loop = tf.function(loop, autograph=False, jit_compile=True)
         tables = self._tables
@@ -158,23 +195,22 @@ class StockDecoder:
             method = (tf.gather(tables.starts, rows), tf.gather(tables.sizes, rows) - 1)
         else:
             method = (tf.gather(tables.places, rows), tables.inverse)
-        numbers, *state = loop(
-            *self._state, self._words, self._last, tf.identity(tables.bounds), *method
-        )
-        self._state = tuple(state)
+        *state, used = self.state
+        bounds = tf.identity(tables.bounds)
+        numbers, *state = loop(*state, self._words, self._last, bounds, *method)
+        self.state = (*state, used)
         entries = tf.reshape(numbers - tf.gather(tables.starts, rows), [-1])
-        entries = tf.reshape(entries[: tf.size(indexes)], tf.shape(indexes))
-        symbols, escaped = tables.from_entries(indexes, entries)
-        return self._fill(symbols, escaped)
+        return tf.reshape(entries[: tf.size(indexes)], tf.shape(indexes))
 
     def finish(self):
         """How many escapes the symbols used, int32; a sound file has as many."""
-        return self._used
+        return self.state[-1]
 
     def _fill(self, symbols, escaped):
         flat = tf.cast(tf.reshape(escaped, [-1]), tf.int32)
-        numbers = self._used + tf.reshape(tf.cumsum(flat, exclusive=True), tf.shape(symbols))
-        self._used += tf.reduce_sum(flat)
+        *state, used = self.state
+        numbers = used + tf.reshape(tf.cumsum(flat, exclusive=True), tf.shape(symbols))
+        self.state = (*state, used + tf.reduce_sum(flat))
         values = tf.gather(self._escapes, tf.minimum(numbers, tf.size(self._escapes) - 1))
         return tf.where(escaped, values, symbols)
 
@@ -184,12 +220,12 @@ class StockDecoder:
 
         return _decode(find, offset, size, at, words, last, bounds, (places,))
 
-    def _bisect(self, offset, size, at, words, last, bounds, starts, reach):
+    def _bisect(self, depth, offset, size, at, words, last, bounds, starts, reach):
         lows = tf.bitwise.right_shift(bounds, 32)
 
         def find(q, number, reach):
             end = number + reach
-            for step in range(self._tables.depth - 1, -1, -1):
+            for step in range(depth - 1, -1, -1):
                 candidate = tf.minimum(number + (1 << step), end)
                 number = tf.where(tf.gather(lows, candidate) <= q, candidate, number)
             return number
@@ -247,27 +283,40 @@ def _words(payload, lengths):
     return high * 256 + low, tf.cast(last + 1 - counts, tf.int32), tf.cast(last, tf.int32)
 
 
-class StockEncoder:
+class StockEncoder(_Coder):
     """Codes the symbols of an image step by step inside a graph, into one stream a lane.
 
     Args:
         tables: `StockTables`.
         lanes: int32 scalar, a power of two up to 1024; may be known only when the graph runs.
-        compiled: whether XLA compiles the loop, once for each shape.
+        compiled: whether XLA compiles the loop, once for each shape of a few common ones.
     """
 
     def __init__(self, tables, lanes, compiled=False):
         self._tables, self._lanes, self._compiled = tables, lanes, compiled
-        self._bounds, self._escapes = [], []
+        self.state = tuple(  # bounds of the entries, flat, and escapes, of each call
+            tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
+            for dtype in (tf.int64, tf.int32)
+        )
 
     def write(self, indexes, symbols):
         """Takes the symbols of one step, int32 of any one shape, within +-32767."""
-        flat, symbols = tf.reshape(indexes, [-1]), tf.reshape(symbols, [-1])
-        entries, escaped = self._tables.to_entries(flat, symbols)
-        self._escapes.append(tf.boolean_mask(symbols, escaped))
-        rows, entries = (_to_lanes(array, self._lanes) for array in (flat, entries))
+        indexes, symbols = tf.reshape(indexes, [-1]), tf.reshape(symbols, [-1])
+        entries, escaped = self._tables.to_entries(indexes, symbols)
+        self._write(indexes, entries, tf.boolean_mask(symbols, escaped))
+
+    def write_binary(self, indexes, entries):
+        """Takes entries of rows of two entries, int32 [n]."""
+        self._write(indexes, entries, tf.zeros([0], tf.int32))
+
+    def _write(self, indexes, entries, escapes):
+        rows, entries = self._to_lanes(indexes), self._to_lanes(entries)
         numbers = tf.gather(self._tables.starts, rows) + entries
-        self._bounds.append(tf.gather(self._tables.bounds, numbers))
+        bounds = tf.reshape(tf.gather(self._tables.bounds, numbers), [-1])
+        self.state = tuple(
+            array.write(array.size(), part)
+            for array, part in zip(self.state, (bounds, escapes), strict=True)
+        )
 
     def finish(self):
         """(payload uint8 [n], lengths int64 [S], escapes int32 [m]), as `StockDecoder` takes."""
@@ -275,8 +324,11 @@ class StockEncoder:
         if self._compiled:
             loop = tf.function(loop, autograph=False, jit_compile=True)
         base = tf.zeros([self._lanes], tf.int64)
-        nothing = tf.fill([1, self._lanes], tf.constant(TOTAL, tf.int64))  # the certain entry
-        bounds = tf.concat([nothing, *self._bounds], 0)
+        bounds, escapes = (array.concat() for array in self.state)
+        turns = tf.size(bounds) // self._lanes
+        more = (_common_size(turns) if self._compiled else tf.maximum(turns, 1)) - turns
+        nothing = tf.fill([more * self._lanes], tf.constant(TOTAL, tf.int64))  # the certain entry
+        bounds = tf.reshape(tf.concat([nothing, bounds], 0), [-1, self._lanes])
         notes, base, size = loop(bounds, base)
         # The end: a value of the interval with few bytes, zeros being read past the end anyway. If
         # the interval reaches beyond 2^32 that is 2^32 itself, a carry and nothing else; if it
@@ -289,7 +341,11 @@ class StockEncoder:
         more = ~beyond & (base > 0)
         final = word + tf.cast(more, tf.int64) * _LEFT + tf.cast(beyond, tf.int64) * _CARRY
         payload, lengths = _gather_words(tf.concat([notes, final[None]], 0), beyond, more)
-        return payload, lengths, tf.concat([tf.zeros([0], tf.int32), *self._escapes], 0)
+        # The ops' scalar handle cuts zeros off the end; their handles of many lanes do not.
+        end = tf.reduce_max(tf.where(payload > 0, tf.range(tf.size(payload)) + 1, 0))
+        end = tf.where(tf.equal(self._lanes, 1), tf.maximum(end, 0), tf.size(payload))
+        payload, lengths = payload[:end], tf.minimum(lengths, tf.cast(end, tf.int64))
+        return payload, lengths, escapes
 
 
 _LEFT, _CARRY = 1 << 16, 1 << 17  # beside a word of 16 bits: it left; a carry came before it
@@ -363,16 +419,10 @@ def _gather_words(notes, beyond, more):
     return tf.cast(tf.boolean_mask(pairs, kept), tf.uint8), tf.cast(lengths, tf.int64)
 
 
-def _to_lanes(flat, lanes):
-    """[T, S] of [n], T >= 1, padded with zeros: row 0 is certain, as is its entry 0."""
-    turns = -(-tf.maximum(tf.size(flat), 1) // lanes)
-    return tf.reshape(tf.pad(flat, [[0, turns * lanes - tf.size(flat)]]), [turns, lanes])
-
-
-def _power_of_two(n):
-    """The next power of two of an int32 tensor, exactly."""
-    powers = tf.constant([1 << k for k in range(31)])
-    return tf.gather(powers, tf.searchsorted(powers, n[None])[0])
+def _common_size(n):
+    """int32 n, at least 1, rounded up to one of four sizes an octave, so that few are compiled."""
+    sizes = sorted({quarters << k >> 2 for k in range(29) for quarters in range(4, 8)})
+    return tf.gather(sizes, tf.searchsorted(sizes, tf.maximum(n, 1)[None])[0])
 
 
 def _constant(array):

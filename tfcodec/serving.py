@@ -112,6 +112,9 @@ class Server(tf.Module):
             self.family_tables = tf.Variable(mixture_coding.family_tables(), trainable=False)
 
         text, number = tf.string, tf.float32
+        # Traced once, and called by the signatures of one and of many.
+        self._decode_file = self._signature(self._decode, data=([], text))
+        self._encode_picture = self._signature(self._encode, data=([], text), quality=([], number))
         self.decode = self._signature(self._decode_many, files_bytes=([None], text))
         self.decode_one = self._signature(self._decode_one, files_bytes=([], text))
         self.encode = self._signature(
@@ -126,19 +129,19 @@ class Server(tf.Module):
         return tf.function(function, autograph=False, input_signature=specs)
 
     def _decode_many(self, files_bytes):
-        png, error = _each(self._decode, files_bytes)
+        png, error = _each(self._decode_file, files_bytes)
         return {"png_bytes": png, "error": error}
 
     def _decode_one(self, files_bytes):
-        png, error = self._decode(files_bytes)
+        png, error = self._decode_file(files_bytes)
         return {"png_bytes": _raising(png, error)}
 
     def _encode_many(self, images_bytes, quality):
-        data, error = _each(self._encode, images_bytes, quality)
+        data, error = _each(self._encode_picture, images_bytes, quality)
         return {"files_bytes": data, "error": error}
 
     def _encode_one(self, images_bytes, quality):
-        data, error = self._encode(images_bytes, quality)
+        data, error = self._encode_picture(images_bytes, quality)
         return {"files_bytes": _raising(data, error)}
 
     # ------------------------------------------------------------------------------- decode
@@ -183,9 +186,7 @@ class Server(tf.Module):
                 *(fields[name] for name in ("payload", "lengths", "escapes")),
                 compiled=self._xla,
             )
-            visitor = _GraphDecoder(
-                decoder, self._exported.parts, [shape for _, shape in shapes]
-            )
+            visitor = _GraphDecoder(decoder, self._exported.parts, [shape for _, shape in shapes])
             y_hat = walk(_ExportedInGraph(self, visitor, shapes), visitor)
             faults = Faults()
             used, there = decoder.finish(), tf.size(fields["escapes"])

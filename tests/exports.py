@@ -21,3 +21,13 @@ def tiny_export(directory, name="mbt2018_mean", preset="compact", weights="bfloa
     """The `ModelInfo` of such a model's export in `directory`."""
     model, config = tiny_model(name, preset, **changes)
     return export.export(model, directory, name, preset, config, weights=weights)
+
+
+def small_export(directory, name, changes):
+    """As `tiny_export` of the preset `compact`, for models whose fields are others."""
+    keras.utils.set_random_seed(1)
+    config = models.config(name, "compact", **changes)
+    model = models.module(name).build(config, name=name).build_weights()
+    x = np.random.RandomState(0).random_sample([2, 128, 128, 3]).astype(np.float32)
+    model.prepare(x)
+    return export.export(model, directory, name, "compact", config)

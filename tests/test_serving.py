@@ -19,7 +19,7 @@ from PIL import Image
 
 from tfcodec import cli, codec, export, images, serving
 from tfcodec.coding import container as box
-from tfcodec.errors import InputError, TfcodecError
+from tfcodec.errors import InputError, ModelError, TfcodecError
 
 HERE = pathlib.Path(__file__).parent
 MAX_PIXELS = 128 * 128
@@ -287,6 +287,70 @@ def test_the_served_model_needs_tensorflow_alone(tiny, tmp_path):
     assert run.returncode == 0, run.stderr[-2000:]
     expected = tiny[0].decode(box.unpack(file.read_bytes())).rgb
     np.testing.assert_array_equal(png_pixels(shown.read_bytes()), expected)
+
+
+ANOTHER_HOST = """
+import pathlib, sys
+import tensorflow as tf
+
+for folder in sys.argv[1:]:
+    folder = pathlib.Path(folder)
+    signatures = tf.saved_model.load(str(folder / "1")).signatures
+    picture, file = ((folder / name).read_bytes() for name in ("p.png", "p.tfcd"))
+    there = signatures["decode"](files_bytes=tf.constant([file]))
+    (folder / "p.there").write_bytes(there["png_bytes"][0].numpy())
+    (folder / "p.error").write_bytes(there["error"][0].numpy())
+    there = signatures["encode"](images_bytes=tf.constant([picture]), quality=tf.constant([0.0]))
+    (folder / "p.encoded").write_bytes(there["files_bytes"][0].numpy())
+"""
+HOSTS = {
+    "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "with AVX2 at most": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
+
+
+@pytest.fixture(scope="module")
+def served_hosts(tiny, tmp_path_factory):
+    """(codec, served folder) of the small model and of each installed portable one."""
+    pairs = [tiny]
+    for info in export.installed():
+        if info.config["portable"]:
+            folder = str(tmp_path_factory.mktemp("portable") / info.name)
+            serving.export(info, folder, max_pixels=MAX_PIXELS)
+            pairs.append((codec.Codec(info), folder))
+    return pairs
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_another_host_shows_the_picture_or_says_why_not(served_hosts, host):
+    """Float networks of a portable model leave the symbols alone, so that pictures differ by one
+    level at most; another model may refuse by the symbols' checksum, but shows nothing wrong."""
+    array = pixels(9, 120, 130)
+    for there, folder in served_hosts:
+        folder = pathlib.Path(folder)
+        (folder / "p.png").write_bytes(png(array))
+        data = there.encode(images.from_array(array), lanes="serving").data
+        (folder / "p.tfcd").write_bytes(data)
+    folders = [folder for _, folder in served_hosts]
+    command = [sys.executable, "-c", ANOTHER_HOST, *folders]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | HOSTS[host])
+    assert run.returncode == 0, run.stderr[-2000:]
+    for there, folder in served_hosts:
+        folder, portable = pathlib.Path(folder), there.info.config["portable"]
+        shown, error = (folder / "p.there").read_bytes(), (folder / "p.error").read_text()
+        expected = np.int16(there.decode(box.unpack((folder / "p.tfcd").read_bytes())).rgb)
+        if error:
+            assert not portable and not shown
+            assert error.startswith("the decoded symbols differ from the encoder's")
+        else:
+            assert np.abs(expected - png_pixels(shown)).max() <= 1
+        file = box.unpack((folder / "p.encoded").read_bytes())
+        try:
+            shown = there.decode(file).rgb
+        except ModelError as refusal:
+            assert not portable and "the decoded symbols differ from the encoder's" in str(refusal)
+        else:  # rounding of latents may fall otherwise there: a near picture, not the same
+            assert np.abs(expected - shown).mean() < 0.5
 
 
 def test_the_folder_is_an_export_too(tiny):

@@ -1,4 +1,4 @@
-"""Laws of mixtures in stock operations: the same bytes and symbols as mixture_coding and the ops."""
+"""Laws of mixtures in stock operations: the bytes and symbols of mixture_coding with the ops."""
 
 import numpy as np
 import pytest

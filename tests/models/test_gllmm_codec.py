@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 from harness import gradients
 
-from tfcodec import codec, export, images, losses, models, serving
+from tfcodec import codec, export, images, losses, models
 from tfcodec.coding import container as box
 from tfcodec.entropy import wavefront
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.slices import walk
-from tfcodec.errors import ModelError
 
 TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]
@@ -181,8 +180,3 @@ for path in folder.glob("*.tfcd"):
     for k, size in enumerate(SIZES):
         again = box.unpack((tmp_path / f"{k}.again").read_bytes())
         assert tiny.decode(again).rgb.shape == (*size, 3)
-
-
-def test_a_server_of_mixtures_is_refused_in_a_sentence(info, tmp_path):
-    with pytest.raises(ModelError, match="tiny codes by mixtures, which a server"):
-        serving.export(info, str(tmp_path / "served"))

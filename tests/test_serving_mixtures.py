@@ -1,0 +1,111 @@
+"""Laws of served models that code by mixtures, in one step or in wavefronts."""
+
+import math
+import subprocess
+import sys
+
+import exports
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_serving import ONLY_TENSORFLOW, check_same, decode, encode, pixels, png, png_pixels
+
+from tfcodec import codec, export, images, serving
+from tfcodec.coding import container as box
+from tfcodec.coding.stock_mixtures import MAX_QUESTIONS
+from tfcodec.errors import TfcodecError
+
+MAX_PIXELS = 128 * 256
+SMALL = {
+    "octave": {"filters": 8, "hyper_filters": 12, "estimators": (10, 10), "likelihood": "gllmm"},
+    "gllmm": {"filters": 8, "latents": 6, "estimators": (12, 16)},
+}
+
+
+def small_codec(folder, name):
+    return codec.Codec(exports.small_export(str(folder / name), name, SMALL[name]))
+
+
+def most_turns(there):
+    """Turns that a file of one lane of a 100x120 picture may need."""
+    return MAX_QUESTIONS * sum(math.prod(shape) for shape in there.exported.shapes(100, 120))
+
+
+@pytest.fixture(scope="module")
+def wavefronts(tmp_path_factory):
+    """(codec of a small model, folder of its export for servers)"""
+    folder = tmp_path_factory.mktemp("models")
+    there = small_codec(folder, "gllmm")
+    serving.export(there.info, str(folder / "served"), MAX_PIXELS, most_turns(there))
+    return there, folder / "served"
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def served(request, tmp_path_factory):
+    """(codec of a small model, its signatures)"""
+    if request.param == "gllmm":
+        there, folder = request.getfixturevalue("wavefronts")
+        return there, tf.saved_model.load(str(folder / "1")).signatures
+    there = small_codec(tmp_path_factory.mktemp("models"), request.param)
+    server = serving.Server(there, MAX_PIXELS, most_turns(there), False)
+    return there, {"encode": server.encode, "decode": server.decode}
+
+
+def test_files_and_pictures_are_those_of_tfcodec(served):
+    check_same(*served, 6.5, 6.5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (200, 64), (64, 200)])
+def test_pictures_of_any_shape_are_coded_alike(served, size):
+    there, signatures = served
+    array = pixels(1, *size).reshape(*size, 3)
+    ((file, error),) = encode(signatures, png(array), quality=3.0)
+    assert error == b""
+    assert file == there.encode(images.from_array(array), 3, lanes="serving").data
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 1024])
+def test_the_server_decodes_what_tfcodec_wrote(served, lanes):
+    there, signatures = served
+    file = there.encode(images.from_array(pixels(2, 100, 120)), 8, lanes=lanes).data
+    ((shown, error),) = decode(signatures, file)
+    assert error == b""
+    np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
+
+
+def test_forged_files_end_in_a_sentence_or_the_picture_of_tfcodec(served):
+    from test_robustness import mutate, with_valid_checksum
+
+    there, signatures = served
+    random = np.random.RandomState(3)
+    file = there.encode(images.from_array(pixels(3, 60, 70)), 5, lanes=4).data
+    files = [with_valid_checksum(mutate(random, file)) for _ in range(40)]
+    for data, (shown, error) in zip(files, decode(signatures, *files), strict=True):
+        try:
+            picture = there.decode(box.unpack(data, "k", MAX_PIXELS), "k")
+        except TfcodecError as refusal:
+            assert error and not shown, refusal
+        else:
+            assert error == b""
+            np.testing.assert_array_equal(png_pixels(shown), images.to_array(picture))
+
+
+def test_questions_that_a_file_could_ask_are_bounded_before_it_is_decoded(served):
+    there, signatures = served
+    picture = images.from_array(pixels(0, 120, 250))
+    files = [there.encode(picture, 4, lanes=lanes).data for lanes in (1, 64)]
+    (_, slow), (shown, fast) = decode(signatures, *files)
+    assert slow.startswith(b"its 1 lanes need ") and slow.endswith(b"encode it with more lanes")
+    assert fast == b"" and shown
+
+
+def test_a_served_model_of_wavefronts_needs_tensorflow_alone(wavefronts, tmp_path):
+    there, folder = wavefronts
+    assert export.read_info(str(folder)).fingerprint == there.info.fingerprint
+    file, shown = tmp_path / "k.tfcd", tmp_path / "k.png"
+    file.write_bytes(there.encode(images.from_array(pixels(0)), lanes=4).data)
+    command = [sys.executable, "-c", ONLY_TENSORFLOW, str(folder), str(file), str(shown)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    expected = there.decode(box.unpack(file.read_bytes())).rgb
+    np.testing.assert_array_equal(png_pixels(shown.read_bytes()), expected)

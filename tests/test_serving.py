@@ -329,8 +329,7 @@ def test_another_host_shows_the_picture_or_says_why_not(served_hosts, host):
     for there, folder in served_hosts:
         folder = pathlib.Path(folder)
         (folder / "p.png").write_bytes(png(array))
-        data = there.encode(images.from_array(array), lanes="serving").data
-        (folder / "p.tfcd").write_bytes(data)
+        (folder / "p.tfcd").write_bytes(there.encode(images.from_array(array), lanes=16).data)
     folders = [folder for _, folder in served_hosts]
     command = [sys.executable, "-c", ANOTHER_HOST, *folders]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | HOSTS[host])

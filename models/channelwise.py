@@ -7,6 +7,7 @@ from keras import ops
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.charm import ChARM
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -107,6 +108,21 @@ class ChannelwiseCodec(CodecModel):
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
         return self.inverse_transform(y_hat)
+
+    def entropy_chains(self):
+        slices = self.charm.entropy_chains()
+        maps = {"hyper_means": self.charm.means, "hyper_scales": self.charm.scales}
+        return [
+            exact.Chain(
+                self,
+                name,
+                exact.stages(getattr(self, name)),
+                (("features", channels),),
+                (self.hyper_latents,),
+            )
+            for name, channels in maps.items()
+            if getattr(self, name) is not None
+        ] + slices
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):

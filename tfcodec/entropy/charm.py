@@ -294,7 +294,10 @@ class ChARM(keras.layers.Layer):
             known += sum(group.slices[: self._seen(group, i)])
             nets = {"mean": (("mu", layer.filters), ("log_scale", layer.filters))}
             if not group.joint:
-                nets = {name: (part,) for name, part in zip(("mean", "scale"), nets["mean"], strict=True)}
+                nets = {
+                    name: (part,)
+                    for name, part in zip(("mean", "scale"), nets["mean"], strict=True)
+                }
             for name, outputs in nets.items():
                 convs = getattr(layer, name).convs
                 slopes = [SLOPES[group.activation]] * (len(convs) - 1) + [1]

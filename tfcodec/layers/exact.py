@@ -4,8 +4,8 @@
 function of the same tensors, rounded to integers on the way, and therefore the same on every
 machine, backend and number of threads. Activations travel as float32 that hold integers.
 
-Two kernels compute the one specification. Both are shifted matrix products, one a tap of the
-window: convolution algorithms that transform their input (FFT, Winograd) would not be exact.
+Two kernels, float64 and float32 in groups of channels, each in two forms, compute the one
+specification.
 """
 
 import contextlib
@@ -29,14 +29,20 @@ HEADROOM = 1.25  # of a channel's range over the largest value seen in calibrati
 class ExactConv2D(keras.layers.Layer):
     """An `integer.Conv`.
 
-    Args: conv: its description, with arrays or without (then `assign` gives them).
+    Args:
+        conv: its description, with arrays or without (then `assign` gives them).
+        form: "conv" or "taps", one matrix product a tap of the window. By default the former under
+            TensorFlow, whose steps run on the CPU, where it multiplies directly; the latter
+            elsewhere, since libraries may choose convolutions that transform their input (FFT,
+            Winograd), and are not exact.
     Input:  [B, h, w, C], float32 that holds integers within the profile's range.
     Output: [B, h', w', O / factor^2], the same.
     """
 
-    def __init__(self, conv, **kwargs):
+    def __init__(self, conv, form=None, **kwargs):
         super().__init__(dtype="float32", autocast=False, trainable=False, **kwargs)
         self.conv = conv
+        self.form = form or ("conv" if keras.backend.backend() == "tensorflow" else "taps")
 
     def build(self, input_shape=None):
         self.arrays = {}
@@ -56,7 +62,11 @@ class ExactConv2D(keras.layers.Layer):
     def call(self, x):
         x = ops.pad(x, [(0, 0), *self.conv.pads, (0, 0)])
         float64 = integer.PROFILES[self.conv.profile].kernel == "float64"
-        y = self._in_float64(x) if float64 else self._in_float32(x)
+        y = self._in_float64(x) if float64 else self._in_float32(x)  # rounded, below 2^23
+        numerator, bits = self.conv.slope
+        if bits or numerator != 1:
+            y = ops.where(y < 0, ops.floor(y * (numerator * 2.0**-bits) + 0.5), y)
+        y = ops.clip(y, self._array("low", "float32"), self._array("high", "float32"))
         return y if self.conv.factor == 1 else ops.depth_to_space(y, self.conv.factor)
 
     def _in_float64(self, x):
@@ -64,51 +74,40 @@ class ExactConv2D(keras.layers.Layer):
         lefts = ops.take(lefts, self.conv.block_of_channels(), axis=0)  # [C, O]
         # Scaled by powers of two, the weights of all blocks are integers of one unit.
         kernel = self._array("kernel", "float64") * _power(lefts)
-        total = self._taps(_wide(x), kernel) + self._array("bias", "float64")
-        y = ops.floor(total * _power(-self._shift()) + 0.5)
+        total = self._product(_cast(x, "float64"), kernel) + self._array("bias", "float64")
         limit = integer.leaky_limit(self.conv.slope)
-        y = ops.clip(y, -limit, limit)
-        numerator, bits = self.conv.slope
-        if bits or numerator != 1:
-            y = ops.where(y < 0, ops.floor(y * (numerator * 2.0**-bits) + 0.5), y)
-        y = ops.clip(y, self._array("low", "float64"), self._array("high", "float64"))
+        y = ops.clip(ops.floor(total * _power(-self._shift()) + 0.5), -limit, limit)
         return ops.cast(y, "float32")
 
     def _in_float32(self, x):
         kernel, shift = self._array("kernel", "float32"), self._shift()
-        shifts, block = ops.unstack(self._array("shifts", "int32")), self.conv.block_of_channels()
+        shifts, block = self._array("shifts", "int32"), self.conv.block_of_channels()
         total = self._array("bias", "int32")
         for start, end in zip((0, *self.conv.groups), self.conv.groups, strict=False):
-            part = self._taps(x[..., start:end], kernel[:, :, start:end])
-            part = ops.cast(part, "int32")
-            total = total + ops.left_shift(part, shift - shifts[block[start]])
-        y = _rounding_shift(total, shift)
+            part = self._product(x[..., start:end], kernel[:, :, start:end])
+            left = shift - shifts[int(block[start])]
+            total = total + ops.left_shift(ops.cast(part, "int32"), left)
+        half = ops.right_shift(ops.left_shift(ops.ones_like(shift), shift), 1)
         limit = integer.leaky_limit(self.conv.slope)
-        y = ops.clip(y, -limit, limit)
-        numerator, bits = self.conv.slope
-        if bits or numerator != 1:
-            y = ops.where(y < 0, _rounding_shift(y * numerator, _int32(bits)), y)
-        y = ops.minimum(ops.maximum(y, self._array("low")), self._array("high"))
-        return ops.cast(y, "float32")
+        return ops.cast(ops.clip(ops.right_shift(total + half, shift), -limit, limit), "float32")
 
-    def _taps(self, x, kernel):
-        """Valid convolution of x [B, h, w, C] as a sum of one matrix product a tap."""
+    def _product(self, x, kernel):
+        """Valid convolution of x [B, h, w, C], in one of the two forms."""
+        if self.form == "conv":
+            return ops.conv(
+                x, kernel, self.conv.strides, padding="valid", data_format="channels_last"
+            )
         (rows, columns), (down, right) = self.conv.kernel_size, self.conv.strides
-        height = (ops.shape(x)[1] - rows) // down + 1
-        width = (ops.shape(x)[2] - columns) // right + 1
-        total = None
+        total = 0
         for i in range(rows):
             for j in range(columns):
-                seen = x[
-                    :, i : i + down * (height - 1) + 1 : down, j : j + right * (width - 1) + 1 : right
-                ]
-                product = ops.matmul(seen, kernel[i, j])
-                total = product if total is None else total + product
+                to_row, to_column = i + 1 - rows or None, j + 1 - columns or None
+                total = total + ops.matmul(x[:, i:to_row:down, j:to_column:right], kernel[i, j])
         return total
 
     def _array(self, name, dtype=None):
         array = ops.convert_to_tensor(self.arrays[name])
-        return array if dtype is None else _checked(ops.cast(array, dtype), dtype)
+        return array if dtype is None else _cast(array, dtype)
 
     def _shift(self):
         return ops.max(self._array("shifts", "int32"), axis=0)  # [O]
@@ -146,12 +145,9 @@ class ExactChain(keras.layers.Layer):
         return x * last._array("out_scale") + last._array("out_offset")
 
 
-def _wide(x):
-    return _checked(ops.cast(x, "float64"), "float64")
-
-
-def _checked(x, dtype):
-    """JAX without x64 casts to float32 where float64 is asked for, with a mere warning."""
+def _cast(x, dtype):
+    x = ops.cast(x, dtype)
+    # JAX without x64 casts to float32 where float64 is asked for, with a mere warning.
     if keras.backend.standardize_dtype(x.dtype) != dtype:
         raise ValueError(
             f"this backend computes in {x.dtype} where {dtype} is needed; in JAX, set "
@@ -164,17 +160,8 @@ def _power(exponent):
     """2^exponent in float64, exactly, for int32 exponents from -62 to 62."""
     ones = ops.ones_like(exponent, dtype="int64")
     large = ops.left_shift(ones, ops.cast(ops.abs(exponent), "int64"))
-    large = _checked(ops.cast(large, "float64"), "float64")
+    large = _cast(large, "float64")
     return ops.where(exponent < 0, 1.0 / large, large)
-
-
-def _rounding_shift(x, right):
-    half = ops.right_shift(ops.left_shift(ops.ones_like(right), right), _int32(1))
-    return ops.right_shift(x + half, right)
-
-
-def _int32(value):
-    return ops.convert_to_tensor(value, dtype="int32")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tfcodec.entropy.slices import TablePrior
 from tfcodec.errors import InputError, ModelError
 from tfcodec.layers import exact, integer
 
-DEFAULT_PROFILE = "exact-12"
+DEFAULT_PROFILE = "exact-10"
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
 KEPT = ("preset", "default", "default_quality", "qualities", "lambdas", "parameters")
 
@@ -83,13 +83,15 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     return export.save(model, directory, model_name, preset, config, name, weights, note)
 
 
-def rebuild(info):
+def rebuild(info, as_float=False):
     """(the Keras model of an export, frozen if it is, its `Config`), on any backend.
 
+    Args: as_float: a frozen export, too, becomes a model for training, by what its integers mean.
     Raises: ModelError if the export is incomplete.
     """
-    stored = export.stored_weights(info)
-    convs = {conv.name: conv for conv in export.frozen_convolutions(info, stored)}
+    stored = export.read_weights(info.path) if as_float else export.stored_weights(info)
+    frozen = [] if as_float else export.frozen_convolutions(info, stored)
+    convs = {conv.name: conv for conv in frozen}
     module = models.module(info.config["model"])
     fields = {
         key: tuple(value) if isinstance(value, list) else value

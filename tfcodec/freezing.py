@@ -19,7 +19,7 @@ from tfcodec.layers import exact, integer
 
 DEFAULT_PROFILE = "exact-10"
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
-KEPT = ("preset", "default", "default_quality", "qualities", "lambdas", "parameters")
+KEPT = ("preset", "default_quality", "qualities", "lambdas", "parameters")
 
 
 def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):

@@ -235,8 +235,7 @@ def test_an_unknown_profile_is_refused(frozen, tmp_path):
 @pytest.mark.parametrize("name", ["ms2020", "weconvene"])
 def test_slices_that_see_earlier_ones_freeze(tmp_path, name):
     """Decoded latents, in 1/64, feed the networks of later slices."""
-    changes = {"slices": 2} if name == "ms2020" else {"slices": 2}
-    changes |= {"hyper_latents": 6, "gain_level": 4.0}
+    changes = {"slices": 2, "hyper_latents": 6, "gain_level": 4.0}
     info = exports.tiny_export(str(tmp_path / "float"), name, **changes)
     frozen = freezing.freeze(info, str(tmp_path / "frozen"), [smooth(128, 192, 1)])
     blocks = [c["blocks"] for c in frozen.config["exact"]["convolutions"]]
@@ -254,7 +253,10 @@ def test_slices_that_see_earlier_ones_freeze(tmp_path, name):
     "name, preset, reason",
     [
         ("ms2020", "n192", "its latent residual prediction, a tanh, feeds later slices"),
-        ("octave", "compact-gllmm", "since"),
+        ("tcm", "n64", "its slices are behind an attention of swin blocks"),
+        ("octave", "compact", "its octave convolutions add two paths"),
+        ("octave", "compact-gllmm", "its mixtures are snapped from real numbers"),
+        ("gllmm", "compact", "its mixtures are snapped from real numbers"),
     ],
 )
 def test_a_model_that_cannot_be_frozen_says_why(name, preset, reason):

@@ -144,9 +144,9 @@ class Exported:
                 f"{info.path}: the model cannot be loaded, it is incomplete"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
-        self._check_arithmetic()
+        self.check_arithmetic()
 
-    def _check_arithmetic(self):
+    def check_arithmetic(self):
         """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
         profile, name = self.info.config["profile"], self.info.name
         if profile == PROFILE_FLOAT32:

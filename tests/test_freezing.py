@@ -282,3 +282,18 @@ def test_the_bundled_model_is_portable():
     info = export.find()
     assert info.config["portable"] and info.config["profile"] in exact.integer.NUMBERS
     assert "| portable | yes" in (pathlib.Path(info.path) / "card.md").read_text()
+
+
+def test_a_server_decodes_files_of_a_frozen_model(frozen, tmp_path):
+    import tensorflow as tf
+
+    from tfcodec import serving
+
+    served = serving.export(frozen["exact-10"], str(tmp_path / "served"), max_pixels=2**16)
+    model = codec.Codec(frozen["exact-10"])
+    data = model.encode(images.from_array(smooth()), 4, lanes="serving").data
+    module = tf.saved_model.load(str(tmp_path / "served" / "1"))
+    answer = module.signatures["decode_one"](files_bytes=tf.constant(data))
+    expected = model.decode(box.unpack(data)).rgb
+    np.testing.assert_array_equal(tf.io.decode_png(answer["png_bytes"]), expected)
+    export.Exported(served)  # its integers and its answers are the same

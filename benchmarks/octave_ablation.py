@@ -20,7 +20,7 @@ import numpy as np
 
 VARIANTS = {
     "octave": ("octave", {}),
-    "plain": ("mbt2018_mean", {"filters": 96, "latents": 96, "widths": (), "gain_level": 4.0}),
+    "plain": ("mbt2018_mean", {"filters": 64, "latents": 64, "widths": (), "gain_level": 4.0}),
     "no cross-resolution": ("octave", {"cross_resolution": False}),
     "one hyper layer": ("octave", {"hyper_layers": 1}),
     "no information fidelity": ("octave", {"fidelity": 0.0}),

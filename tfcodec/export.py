@@ -139,9 +139,9 @@ class Exported:
             self.tables = CodingTables(
                 **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
             )
-        except (OSError, ValueError, AttributeError, KeyError) as error:
+        except (OSError, ValueError, AttributeError, KeyError, tf.errors.OpError) as error:
             raise ModelError(
-                f"{info.path}: the model cannot be loaded, it is incomplete"
+                f"{info.path}: the model cannot be loaded, it is incomplete or damaged"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
         self.check_arithmetic()

@@ -1,7 +1,7 @@
 """How much arithmetic a model costs: multiply-accumulates, counted while a small picture passes.
 
-Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN and
-of attention; what is linear in the number of activations (biases, rectifiers, gains, priors) is
+Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN, of
+attention and of invertible 1x1 convolutions; what is linear in the number of activations (biases, rectifiers, gains, priors) is
 left out, as usual.
 """
 
@@ -12,6 +12,7 @@ import keras
 
 from tfcodec.layers.attention import WindowAttention
 from tfcodec.layers.gdn import GDN
+from tfcodec.layers.invertible import InvertibleConv1x1
 from tfcodec.layers.masked import MaskedConv2D
 
 
@@ -70,6 +71,6 @@ def _layer_macs(layer, x, output):
     if isinstance(layer, WindowAttention):
         # Logits and weighted values: each pixel meets those of its window, twice.
         return 2 * math.prod(x.shape) * layer.window**2
-    if isinstance(layer, GDN):
+    if isinstance(layer, (GDN, InvertibleConv1x1)):
         return math.prod(output.shape) * x.shape[-1]
     return 0

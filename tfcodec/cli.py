@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="source",
         required=True,
-        choices=("weconvene", "tcm"),
+        choices=("weconvene", "tcm", "icwem"),
         help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
     )
     convert.add_argument(

@@ -1,6 +1,7 @@
-"""ICWEM, a channel-wise codec with an invertible network around it (J-S. Liao, "ICWEM: Invertible
-Channel-wise Entropy Model", master's thesis; code of that name; the invertible network and the
-enhancement are those of Xie, Cheng, Chen, ACM MM 2021, https://arxiv.org/abs/2108.03690).
+"""ICWEM: a channel-wise entropy model, and an invertible network around the transforms (J-S. Liao's
+code of that name, https://github.com/J-S-Liao/ICWEM; network and enhancement after Xie, Cheng,
+Chen, "Enhanced Invertible Encoding for Learned Image Compression", ACM MM 2021,
+https://arxiv.org/abs/2108.03690).
 
     x ─► enhance ─► invertible ─► v ─► analysis ─► y ─► Q, slice by slice (as in tcm) ─► y_hat
     x_hat ◄─ enhance ◄─ inverse ◄─ v_hat ◄─ synthesis ◄────────────────────────────────────┘
@@ -11,8 +12,8 @@ v_hat to [0, 1], where v is not confined to that; ours clamps pixels alone.
 
 In `compact` the invertible network does the work of the transforms down to a quarter of the
 picture's sides: two levels that squeeze, each begun at the orthogonal principal components of 2x2
-blocks, in which the couplings predict the weak components from the strong ones and back. Encoder and
-decoder share these weights. Slices are coded with convolutions alone.
+blocks, between which the couplings predict, the weak ones from the strong and the strong from the
+weak. Encoder and decoder share these weights. Slices are coded with convolutions alone.
 """
 
 import dataclasses

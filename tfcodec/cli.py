@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="source",
         required=True,
         choices=("weconvene", "tcm", "icwem"),
-        help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
+        help="whose code it is of: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
     )
     convert.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"

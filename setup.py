@@ -50,6 +50,7 @@ setuptools.setup(
         "convert": ["torch>=2.6"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff~=0.17.0",  # another version may format otherwise
             "scipy>=1.11",

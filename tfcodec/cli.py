@@ -155,8 +155,8 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="source",
         required=True,
-        choices=("weconvene", "tcm"),
-        help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
+        choices=("weconvene", "tcm", "icwem"),
+        help="whose code it is of: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
     )
     convert.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"

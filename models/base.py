@@ -55,6 +55,13 @@ class CodecModel(keras.Model, abc.ABC):
     def table_rows(self):
         """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
 
+    def entropy_chains(self):
+        """The networks from z's symbols to table indexes, as a list of `layers.exact.Chain`.
+
+        Raises: ValueError that says why they cannot be frozen into integers.
+        """
+        raise ValueError("its networks between z and an index cannot be frozen yet")
+
     def prepare(self, x):
         """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""
 

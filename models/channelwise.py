@@ -7,6 +7,7 @@ from keras import ops
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.charm import ChARM
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -112,6 +113,21 @@ class ChannelwiseCodec(CodecModel):
             y_hat = self.inverse_gain(y_hat, rung)
         x_hat = self.inverse_transform(y_hat)
         return x_hat if self.pixels is None else self.pixels.inverse(x_hat)
+
+    def entropy_chains(self):
+        slices = self.charm.entropy_chains()
+        maps = {"hyper_means": self.charm.means, "hyper_scales": self.charm.scales}
+        return [
+            exact.Chain(
+                self,
+                name,
+                exact.stages(getattr(self, name)),
+                (("features", channels),),
+                (self.hyper_latents,),
+            )
+            for name, channels in maps.items()
+            if getattr(self, name) is not None
+        ] + slices
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):

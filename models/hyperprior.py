@@ -5,6 +5,7 @@ from keras import ops
 
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -54,6 +55,9 @@ class FactorizedCodec(CodecModel):
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
         return self.inverse_transform(y_hat)
+
+    def entropy_chains(self):
+        return []  # the tables are all
 
     def prepare(self, x):
         if isinstance(self.transform, ShortcutAnalysis):
@@ -141,6 +145,12 @@ class HyperpriorCodec(CodecModel):
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
         return self.inverse_transform(y_hat)
+
+    def entropy_chains(self):
+        outputs = [("log_scale", self.latents), ("mu", self.latents)][: 1 + self.means]
+        found = exact.stages(self.hyper_synthesis)
+        blocks = (self.hyper_latents,)
+        return [exact.Chain(self, "hyper_synthesis", found, tuple(outputs), blocks)]
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):

@@ -306,6 +306,11 @@ class Octave(CodecModel):
             latents = latents + state.pop("mu")
         return {**state, name: latents}
 
+    def entropy_chains(self):
+        if self.cfg.likelihood == "gllmm":
+            raise ValueError("the parameters of its mixtures are snapped from real numbers")
+        raise ValueError("its octave convolutions add two paths, which no frozen network does yet")
+
     # What each step knows: from the state to the state and the numbers of its prior.
 
     def _z_low(self, state):

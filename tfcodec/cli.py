@@ -1,4 +1,4 @@
-"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, convert, export.
+"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, convert, freeze, export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -27,6 +27,7 @@ from collections.abc import Callable
 from tfcodec import export, images, metrics, search
 from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
+from tfcodec.layers import integer
 
 QUALITIES = (1.0, 8.0)
 MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
@@ -147,6 +148,29 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compile the coder by XLA; for servers that run with --xla_cpu_compilation_enabled",
     )
+    freeze = command(
+        "freeze",
+        _freeze,
+        "Make a model portable: its files decode alike everywhere, docs/portable.md.",
+    )
+    freeze.add_argument("model", metavar="MODEL", help="installed model or folder of an export")
+    freeze.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="folder of the new export; replaced"
+    )
+    freeze.add_argument(
+        "--calibrate",
+        nargs="+",
+        required=True,
+        metavar="IMAGE",
+        help="some ten photographs, from which the ranges of all channels are taken",
+    )
+    freeze.add_argument(
+        "--profile",
+        choices=tuple(integer.PROFILES),
+        default="exact-10",
+        help="bits of weights and activations (default: %(default)s)",
+    )
+    add_max_pixels(freeze)
     convert = command(
         "convert", _convert, "Make a model of a checkpoint that a paper's authors published."
     )
@@ -517,6 +541,21 @@ def _export(arguments: argparse.Namespace) -> int:
         served = _codec("serving").export(info, arguments.output, *limits, arguments.xla)
         size = sum(f.stat().st_size for f in pathlib.Path(served.path).rglob("*") if f.is_file())
         return f"{served.path}  {info.name}  {size / 2**20:.1f} MiB  signatures decode, encode"
+
+    return Console(files=1).for_each([Job(arguments.model)], work)
+
+
+def _freeze(arguments: argparse.Namespace) -> int:
+    def work(job: Job) -> str:
+        info = export.find(job.source)
+        pictures = [images.read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
+        freezing = _codec("freezing")
+        frozen = freezing.freeze(info, arguments.output, pictures, arguments.profile)
+        count = len(frozen.config["exact"]["convolutions"])
+        return (
+            f"{frozen.path}  {frozen.name}  fingerprint {frozen.fingerprint.hex()}  portable: yes  "
+            f"{arguments.profile}, {count} convolutions"
+        )
 
     return Console(files=1).for_each([Job(arguments.model)], work)
 

@@ -23,13 +23,15 @@ import json
 import os
 import pathlib
 import shutil
+import zlib
 
 import numpy as np
 
 from tfcodec.entropy import wavefront
 from tfcodec.entropy.mixture_coding import MixturePrior
-from tfcodec.entropy.slices import TablePrior
+from tfcodec.entropy.slices import SYMBOL_LIMIT, TablePrior
 from tfcodec.errors import InputError, ModelError
+from tfcodec.layers import integer
 
 PROFILE_FLOAT32 = 0  # arithmetic profile: float32 on the CPU device, not portable between machines
 DEFAULT_QUALITY = 5.0
@@ -142,6 +144,31 @@ class Exported:
                 f"{info.path}: the model cannot be loaded, it is incomplete"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
+        self.check_arithmetic()
+
+    def check_arithmetic(self):
+        """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
+        profile, name = self.info.config["profile"], self.info.name
+        if profile == PROFILE_FLOAT32:
+            return
+        if profile not in integer.NUMBERS:
+            raise ModelError(
+                f"{name} needs arithmetic profile {profile}, which this version does not know"
+            )
+        exact = self.info.config["exact"]
+        convs = frozen_convolutions(self.info, stored_weights(self.info))
+        if integers_hash(convs) != exact["sha256"]:
+            raise ModelError(f"{self.info.path}: the model's integers are damaged")
+        try:
+            for conv in convs:
+                conv.prove()
+        except ValueError as error:
+            raise ModelError(f"{name}: its arithmetic is not exact: {error}") from error
+        if known_answer(self) != exact["known_answer"]:
+            raise ModelError(
+                f"{name} computes otherwise than it should on this machine: its integer arithmetic "
+                "is not exact here"
+            )
 
     def shapes(self, height, width):
         """Shape (1, h, w, c) of each step's latents for a picture of that size."""
@@ -190,11 +217,17 @@ class Exported:
 def read_weights(path):
     """Weights of an export by the path of the model's variable, float32; needs no TensorFlow.
 
+    Those of frozen layers are what their integers mean.
+
     Raises: ModelError if the folder is no export.
     """
-    return {
-        name: array.astype(np.float32) for name, array in stored_weights(read_info(path)).items()
-    }
+    info = read_info(path)
+    weights = stored_weights(info)
+    for conv in frozen_convolutions(info, weights):
+        for name in conv.arrays:
+            del weights[f"{conv.name}/exact/{name}"]
+        weights[f"{conv.name}/kernel"], weights[f"{conv.name}/bias"] = integer.dequantise(conv)
+    return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
 def stored_weights(info):
@@ -209,13 +242,54 @@ def stored_weights(info):
         blob = pathlib.Path(file).read_bytes()
     except OSError as error:
         raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
-    dtypes = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
     weights = {}
     for name, place in info.config["weights"].items():
-        dtype, shape = np.dtype(dtypes[place["dtype"]]), place["shape"]
+        bfloat16 = place["dtype"] == "bfloat16"
+        dtype, shape = np.dtype(ml_dtypes.bfloat16 if bfloat16 else place["dtype"]), place["shape"]
         flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
         weights[name] = flat.reshape(shape)
     return weights
+
+
+def frozen_convolutions(info, weights):
+    """The `integer.Conv`s of a frozen export, from its `stored_weights`; none of another."""
+    convs = []
+    for described in info.config.get("exact", {}).get("convolutions", ()):
+        conv = integer.Conv.read(described, {})
+        arrays = {name: weights[f"{conv.name}/exact/{name}"] for name in conv.shapes()}
+        convs.append(dataclasses.replace(conv, arrays=arrays))
+    return convs
+
+
+def integers_hash(convs):
+    """SHA-256 of frozen convolutions, hexadecimal."""
+    digest = hashlib.sha256()
+    for conv in convs:
+        digest.update(json.dumps(conv.describe()).encode())
+        for name, array in sorted(conv.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def known_answer(model):
+    """CRC-32 of what a model's steps say to given symbols, ordinary ones and extreme ones.
+
+    model: of `slices.walk`, as `Exported` is, with `shapes`.
+    """
+    crc = 0
+    for extreme in (False, True):
+        state, symbols = {}, None
+        for k, shape in enumerate(model.shapes(2 * model.stride, 3 * model.stride)):
+            state, prior = model.step(k, state, symbols)
+            means = np.rint(np.float64(prior.mu) * 2**integer.MEAN_BITS).astype(np.int64)
+            for numbers in (means, np.int64(prior.indexes)):
+                crc = zlib.crc32(numbers.astype("<i8").tobytes(), crc) if k else crc
+            mixed = (np.arange(np.prod(shape), dtype=np.uint64) + k + 1) * 2654435761 % 2**32
+            symbols = (mixed.reshape(shape) >> 27).astype(np.int32) - 16
+            if extreme:
+                symbols = np.where(symbols < 0, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
+    return f"{crc:08x}"
 
 
 # ------------------------------------------------------------------------------- making an export
@@ -234,14 +308,19 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
     Returns: the `ModelInfo`.
     Raises: InputError if `directory` holds something else than an export.
     """
+    values = {v.path: np.float32(np.array(v)) for v in model.variables}
+    model = float32_twin(model_name, config, values)
+    return save(model, directory, model_name, preset, config, name, weights, note)
+
+
+def save(model, directory, model_name, preset, config, name=None, weights="bfloat16", note=None):
+    """As `export`, of a model whose policy is float32 and which may be frozen."""
     import tensorflow as tf
 
     directory = os.path.normpath(directory)
     check_target(directory)
     name = name or os.path.basename(directory)
     values = {v.path: np.array(v) for v in model.variables}
-    values = {path: np.float32(value) for path, value in values.items()}
-    model = _float32_twin(model_name, config, values)
     stored = {path: _stored(tf, value, weights) for path, value in values.items()}
     module = _module(tf, model, stored)
 
@@ -251,15 +330,16 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
     tf.saved_model.save(module, os.path.join(partial, "1"))
     arrays = {path: variable.numpy() for path, variable in stored.items()}
     tables = {key: variable.numpy() for key, variable in module.tables.items()}
+    note = {"profile": PROFILE_FLOAT32, "portable": False, **(note or {})}
     single = len(model.lambdas) == 1
     described = {
         "name": name,
         "model": model_name,
         "preset": preset,
         "config": dataclasses.asdict(config),
-        "fingerprint": _fingerprint(arrays, tables, model),
-        "profile": PROFILE_FLOAT32,
-        "portable": False,
+        "fingerprint": _fingerprint(arrays, tables, model, note),
+        "profile": note["profile"],
+        "portable": note["portable"],
         "qualities": None if single else [1, 8],
         "default_quality": None if single else DEFAULT_QUALITY,
         "lambdas": list(model.lambdas),
@@ -267,7 +347,7 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
         "steps": list(model.parts),
         "parameters": int(sum(a.size for a in arrays.values())),
         "measured": [],
-        **(note or {}),
+        **note,
         "weights": places(os.path.join(partial, "1"), arrays),
     }
     with open(os.path.join(partial, "config.json"), "w", encoding="utf-8") as file:
@@ -288,7 +368,7 @@ def check_target(directory):
         raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 
-def _float32_twin(model_name, config, values):
+def float32_twin(model_name, config, values):
     """The same model under the float32 policy: training may have computed in bfloat16."""
     import keras
 
@@ -308,6 +388,8 @@ def _float32_twin(model_name, config, values):
 def _stored(tf, value, weights):
     if weights not in ("bfloat16", "float32"):
         raise InputError(f"weights are stored as bfloat16 or float32, not as {weights}")
+    if np.issubdtype(value.dtype, np.integer):
+        return tf.Variable(value, trainable=False)
     large = value.size >= BFLOAT16_FROM and weights == "bfloat16"
     return tf.Variable(tf.cast(value, tf.bfloat16 if large else tf.float32), trainable=False)
 
@@ -318,13 +400,15 @@ def _module(tf, model, stored):
 
     from tfcodec.coding.tables import CodingTables
 
-    rounded = {path: tf.cast(variable, tf.float32) for path, variable in stored.items()}
+    def unfolded(variable):
+        return tf.cast(variable, tf.float32) if variable.dtype.is_floating else variable
+
     for variable in model.variables:  # the tables are made from the weights as they are stored
-        variable.assign(rounded[variable.path])
+        variable.assign(unfolded(stored[variable.path]))
 
     def with_weights(function):
         def call(*args):
-            mapping = [(v, tf.cast(stored[v.path], tf.float32)) for v in model.variables]
+            mapping = [(v, tf.identity(unfolded(stored[v.path]))) for v in model.variables]
             with keras.StatelessScope(state_mapping=mapping):
                 return function(*args)
 
@@ -400,10 +484,11 @@ def _module(tf, model, stored):
     return module
 
 
-def _fingerprint(arrays, tables, model):
+def _fingerprint(arrays, tables, model, note):
     """Hexadecimal of 4 bytes that change with anything that decoding hangs on."""
     digest = hashlib.sha256()
-    digest.update(repr([list(model.parts), model.stride, PROFILE_FLOAT32]).encode())
+    frozen = [note["exact"]["sha256"]] if "exact" in note else []
+    digest.update(repr([list(model.parts), model.stride, note["profile"], *frozen]).encode())
     for name, array in sorted({**arrays, **tables}.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())

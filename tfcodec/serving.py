@@ -103,7 +103,8 @@ class Server(tf.Module):
         self._rungs = np.float32([model.rung(byte) for byte in range(256)])
 
         loaded = model.exported.module
-        for name in ("weights", "analysis", "estimate", "steps", "finish", "synthesis", "tables"):
+        names = ("weights", "to_y", "to_latents", "analysis", "estimate", "steps", "finish")
+        for name in (*names, "synthesis", "tables"):
             setattr(self, name, getattr(loaded, name))
         self.bisected, rows = _channel_steps(self._exported)
         self.stock_tables = StockTables(model.exported.tables, rows)

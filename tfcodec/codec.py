@@ -59,6 +59,15 @@ class Codec:
         return self.info.name
 
     @property
+    def on_tile(self):
+        """Called, if set, after each tile of a large picture, with tiles done and their number."""
+        return self.exported.on_tile
+
+    @on_tile.setter
+    def on_tile(self, function):
+        self.exported.on_tile = function
+
+    @property
     def qualities(self):
         """(lowest, highest) quality, or None for a model of one rate."""
         return self.info.qualities

@@ -127,8 +127,7 @@ def find_fingerprint(fingerprint, name="input"):
 class Exported:
     """A loaded export: the model of `slices.walk`, and the transforms around it.
 
-    `on_tile`, if set, is called with the number of tiles that are done and their number, after each
-    tile of a large picture.
+    `on_tile`: see `codec.Codec`.
 
     Raises: ModelError if the folder does not hold what its config.json says.
     """

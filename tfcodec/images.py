@@ -356,7 +356,7 @@ def _decode(file, name: str, max_pixels: int) -> Picture:
                 color = color.transpose(turn)
                 alpha = alpha and alpha.transpose(turn)
             gray = color.mode == "L"
-            rgb = np.asarray(color.convert("RGB"))
+            rgb = np.asarray(color if color.mode == "RGB" else color.convert("RGB"))
             if getattr(image, "is_animated", False):
                 pages = image.format in ("TIFF", "MPO")
                 notices.append(

@@ -22,8 +22,8 @@ from tfcodec.errors import ContainerError
 
 MAGIC = b"tfcd"
 VERSION = 1
-# Decoding takes about 210 bytes of memory a pixel: this is a picture that 8 GiB can hold.
-DEFAULT_MAX_PIXELS = 2**25
+# The default model takes up to 8 GB for a picture of this size, see benchmarks/large.py.
+DEFAULT_MAX_PIXELS = 2**27
 QUALITY_STEPS = 32  # in a unit of quality: the byte in the file is 32 (quality - 1)
 MAX_LANES = 1024
 

@@ -29,7 +29,6 @@ from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 
 QUALITIES = (1.0, 8.0)
-MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
 PATIENCE = 2  # seconds until the progress within a picture is shown
 
 
@@ -565,7 +564,7 @@ def quiet_tensorflow() -> None:
 
 def _read(path: str, max_pixels: int) -> bytes:
     """The bytes of a .tfcd file, and never many more than a file of that many pixels can have."""
-    limit = MAX_BYTES_PER_PIXEL * max_pixels + 2**20
+    limit = container.MAX_BYTES_PER_PIXEL * max_pixels + container.SPARE_BYTES
     try:
         with open(path, "rb") as file:
             start = file.read(len(container.MAGIC))

@@ -17,6 +17,13 @@ _LANES = 10  # log2 of the bytes that the CRC takes at a time
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
 
 
+def within(height, width, max_pixels):
+    """Whether `container.exceeds` has no objection; integers or tensors of int64."""
+    height, width = (tf.minimum(tf.cast(side, tf.int64), 2**31) for side in (height, width))
+    padded = tf.maximum(height, box.PADDED_SIDE) * tf.maximum(width, box.PADDED_SIDE)
+    return (height * width <= max_pixels) & (padded <= max(max_pixels, box.SMALL_PIXELS))
+
+
 def unpack(data, max_pixels, max_bytes):
     """The fields of a file.
 
@@ -64,7 +71,7 @@ def unpack(data, max_pixels, max_bytes):
     reader.check(_little_endian(tail[4:]) == actual, "damaged, its CRC-32 does not match")
 
     reader.check(
-        height * width <= max_pixels,
+        within(height, width, max_pixels),
         *("claims ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
     )
     reader.check(

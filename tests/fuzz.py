@@ -6,10 +6,11 @@
 The first byte of an input chooses what reads the rest. Every reader must end in its result or in a
 `ContainerError` of one sentence, and what it accepts must mean the same when it is written and read
 again. `tests/data/fuzz.zip` holds the inputs that reached new code, and all that ever failed;
-`tests/test_robustness.py` replays them. CORPUS is a folder, filled from there if it is empty;
-`--keep CORPUS` puts the inputs of a (merged) corpus there.
+`tests/test_robustness.py` replays them. CORPUS is a folder that begins with them; `--keep CORPUS`
+puts the inputs of a corpus in their place.
 """
 
+import functools
 import io
 import os
 import pathlib
@@ -34,9 +35,8 @@ def check(data):
 
     if not data:
         return
-    readers = (_container, _sealed_container, _alpha, _escapes, _range_coder, _reference_coder)
     try:
-        readers[data[0] % len(readers)](data[1:])
+        READERS[data[0] % len(READERS)](data[1:])
     except ContainerError as error:
         sentence = str(error)
         assert sentence.startswith(f"{NAME}: ") and "\n" not in sentence, sentence
@@ -132,6 +132,41 @@ def _decode(coder, streams, escapes, count):
     decoder.finish()
 
 
+@functools.cache
+def _mixture_prior():
+    """(tables of binary decisions, a prior of 5 mixtures of all widths)."""
+    import numpy as np
+
+    from tfcodec.coding import CodingTables
+    from tfcodec.entropy import gllmm
+    from tfcodec.entropy.mixture_coding import MixturePrior, binary_rows
+
+    random = np.random.default_rng(0)
+    raw = np.float32(random.normal(0, 3, [1, 1, 5, gllmm.NUMBERS]))
+    return CodingTables.build(binary_rows()), MixturePrior(
+        np.array(gllmm.Mixture(raw, 1).indexes()), 1
+    )
+
+
+def _mixtures(data):
+    import numpy as np
+
+    from tfcodec.coding import open_decoder
+    from tfcodec.entropy.slices import SYMBOL_LIMIT
+
+    tables, prior = _mixture_prior()
+    decoder = open_decoder(0, tables, (data,), (), NAME)
+    for _ in range(3):
+        symbols = prior.decode((1, 1, 5, 1), decoder)
+        assert symbols.dtype == np.int32 and np.abs(symbols).max() <= SYMBOL_LIMIT
+    decoder.finish()
+
+
+READERS = (
+    *(_container, _sealed_container, _alpha, _escapes),
+    *(_range_coder, _reference_coder, _mixtures),
+)
+
 # ------------------------------------------------------------------------------------- the corpus
 
 
@@ -158,6 +193,7 @@ def seeds():
     yield b"\3" + box._pack_escapes((1, -2, 32767))
     yield b"\4\2\6\4" + bytes(range(40))
     yield b"\5\4" + bytes(range(40))
+    yield b"\6" + bytes(range(40))
 
 
 def kept():
@@ -192,10 +228,10 @@ def main():
         import tfcodec.coding.container
         import tfcodec.coding.range_coder
         import tfcodec.coding.reference_coder
+        import tfcodec.entropy.mixture_coding
         import tfcodec.images  # noqa: F401
-    if not any(corpus.iterdir()):
-        for k, data in enumerate(kept() if KEPT.exists() else seeds()):
-            (corpus / f"{k:04}").write_bytes(data)
+    for k, data in enumerate([*seeds(), *(kept() if KEPT.exists() else [])]):
+        (corpus / f"{k:04}").write_bytes(data)
     atheris.Setup([sys.argv[0], *LIMITS, *sys.argv[1:]], check)
     atheris.Fuzz()
 

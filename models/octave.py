@@ -79,9 +79,9 @@ class Config:
 
 
 COMPACT = Config(
+    64,
     96,
-    144,
-    (160, 128),
+    (96, 96),
     cross_kernel_size=3,
     gdn_order=1,
     slope=0.125,

@@ -37,7 +37,7 @@ def macs_per_pixel(model):
         return x_hat
 
     # Traced, not computed: only shapes are looked at.
-    keras.layers.Lambda(code)(keras.KerasTensor((1, side, side, 3)))
+    keras.layers.Lambda(code, dtype="float32")(keras.KerasTensor((1, side, side, 3)))
     return counts
 
 

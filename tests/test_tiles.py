@@ -24,6 +24,7 @@ KINDS = {
     ("octave", "compact"): {"filters": 8, "hyper_filters": 8, "estimators": (8,)},
     ("gllmm", "compact"): {"filters": 8, "latents": 8, "estimators": (8,)},
 }
+SLOW = (("weconvene3d", "compact"), ("tcm", "n64"))  # eager layers by the hundred
 
 
 def build(name, preset):
@@ -89,7 +90,7 @@ def test_a_model_that_sees_the_whole_picture_has_no_tiles():
 
 @pytest.mark.parametrize(
     "name,preset",
-    [pytest.param(*k, marks=[pytest.mark.slow] * (k[0] == "weconvene3d")) for k in KINDS],
+    [pytest.param(*k, marks=[pytest.mark.slow] * (k in SLOW)) for k in KINDS],
 )
 def test_a_tile_gives_what_the_whole_gives_within_its_margins(name, preset):
     model, rung = build(name, preset), np.zeros([1], np.float32)

@@ -85,10 +85,11 @@ class ChannelwiseCodec(CodecModel):
         stride = self.coded_stride
         return (z, *({"name": n, "stride": stride, "channels": c} for n, c in slices))
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x if self.pixels is None else self.pixels(x))
-        if self.gain is not None:
-            y = self.gain(y, rung)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
         w = ops.cast(y if self.bands is None else self.bands(y), "float32")
         z = self.hyper_analysis(w)
         return z, *ops.split(w, np.cumsum(self.charm.widths)[:-1].tolist(), axis=-1)

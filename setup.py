@@ -48,6 +48,7 @@ setuptools.setup(
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "convert": ["torch>=2.6"],
+        "fuzz": ["atheris>=3"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",

@@ -139,10 +139,11 @@ class GLLMM(CodecModel):
             },
         )
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x)
-        if self.gain is not None:
-            y = self.gain(y, rung)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
         return self.hyper_analysis(y), y
 
     def step(self, k, state, symbols):

@@ -41,9 +41,12 @@ class FactorizedCodec(CodecModel):
     def parts(self):
         return ({"name": "y", "stride": 16, "channels": self.latents},)
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x)
-        return (y if self.gain is None else self.gain(y, rung),)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
+        return (y,)
 
     def step(self, k, state, symbols):
         return state, Factorized(self.prior, FIRST_ROW)
@@ -120,10 +123,11 @@ class HyperpriorCodec(CodecModel):
             {"name": "y", "stride": 16, "channels": self.latents},
         )
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x)  # [B, H/16, W/16, M]
-        if self.gain is not None:
-            y = self.gain(y, rung)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
         z = self.hyper_analysis(ops.abs(y) if self.hyper_abs else y)  # [B, H/64, W/64, N]
         return z, y
 

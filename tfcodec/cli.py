@@ -30,7 +30,7 @@ from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 from tfcodec.layers import integer
 
 QUALITIES = (1.0, 8.0)
-MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
+PATIENCE = 2  # seconds until the progress within a picture is shown
 
 
 def run() -> None:
@@ -179,8 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="source",
         required=True,
-        choices=("weconvene", "tcm"),
-        help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
+        choices=("weconvene", "tcm", "icwem"),
+        help="whose code it is of: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
     )
     convert.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"
@@ -272,8 +272,8 @@ class Job:
 
 
 class Console:
-    """Result lines on stdout; everything else on stderr, with a bar of files done if a person looks
-    on and there are several."""
+    """Result lines on stdout; everything else on stderr, with a bar if a person looks on: of files
+    done if there are several, of tiles done in a picture that takes long."""
 
     def __init__(self, files: int):
         self.failures = 0
@@ -282,7 +282,8 @@ class Console:
     def expect(self, files: int) -> None:
         """Starts the bar anew."""
         self._files, self._done = files, 0
-        self._bar = files > 1 and sys.stderr.isatty()
+        self._seen, self._started, self._name = sys.stderr.isatty(), time.monotonic(), ""
+        self._bar = self._seen and files > 1
 
     def result(self, line: str) -> None:
         self._clear()
@@ -304,7 +305,8 @@ class Console:
         """Prints what `work` says of each job, or why it failed; returns the exit status."""
         try:
             for job in jobs:
-                self._draw(job.source)
+                self._name, self._started = job.source, time.monotonic()
+                self._draw(self._done, self._files, job.source)
                 try:
                     line = work(job)
                     if line is not None:
@@ -316,10 +318,17 @@ class Console:
             self._clear()
         return 1 if self.failures else 0
 
-    def _draw(self, name: str) -> None:
+    def tile(self, done: int, count: int) -> None:
+        """For `codec.Codec.on_tile`: a bar of tiles once the file has taken a while."""
+        if self._seen and time.monotonic() - self._started > PATIENCE:
+            self._bar = True
+            self._draw(done, count, f"tiles  {self._name}")
+
+    def _draw(self, done: int, count: int, name: str) -> None:
         if self._bar:
-            filled = 24 * self._done // self._files
-            line = f"[{'#' * filled:.<24}] {self._done}/{self._files}  {name}"
+            filled = 24 * done // count
+            line = f"[{'#' * filled:.<24}] {done}/{count}  {name}"
+            self._clear()  # the last line may have been longer
             sys.stderr.write("\r" + line[: shutil.get_terminal_size().columns - 1])
             sys.stderr.flush()
 
@@ -405,6 +414,7 @@ def _encode(arguments: argparse.Namespace) -> int:
         if job.picture is not None:
             images.check_format(job.picture, alpha=picture.alpha is not None)
         model = _codec().load(info.path)
+        model.on_tile = console.tile
         start = time.perf_counter()
         encoded = _encode_to_rate(model, picture, arguments)
         seconds = time.perf_counter() - start
@@ -459,6 +469,7 @@ def _decode(arguments: argparse.Namespace) -> int:
         images.check_format(job.picture, alpha=packed.alpha is not None)
         info = export.find_fingerprint(packed.fingerprint, job.source)
         model = _codec().load(info.path)
+        model.on_tile = console.tile
         start = time.perf_counter()
         picture = model.decode(packed, job.source)
         seconds = time.perf_counter() - start
@@ -592,7 +603,7 @@ def quiet_tensorflow() -> None:
 
 def _read(path: str, max_pixels: int) -> bytes:
     """The bytes of a .tfcd file, and never many more than a file of that many pixels can have."""
-    limit = MAX_BYTES_PER_PIXEL * max_pixels + 2**20
+    limit = container.MAX_BYTES_PER_PIXEL * max_pixels + container.SPARE_BYTES
     try:
         with open(path, "rb") as file:
             start = file.read(len(container.MAGIC))

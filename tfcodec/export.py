@@ -7,12 +7,14 @@ An export is a folder:
     NAME/card.md      what a person should know of it
 
 It holds the functions that the walk of `entropy.slices` needs, for any height and width, batch 1:
-`analysis(x uint8, rung) -> latents`, `steps[k](state, symbols) -> state, mu, indexes`,
-`finish(state, symbols) -> y_hat`, `synthesis(y_hat, rung) -> uint8`, `estimate(x, rung) -> bits`
-of the model itself. Where config.json says that a step's `coding` is "mixture", its indexes are the
-integer parameters of `entropy.mixture_coding`; where it says `wavefront`, the step is the last and
-repeats, see `entropy.wavefront`. Encoder and decoder run the very same compiled steps. The coding
-tables are integers, made once here and never derived again.
+`to_y(x uint8, rung) -> y`, `to_latents(y) -> latents`, and `analysis(x, rung)`, which is both;
+`steps[k](state, symbols) -> state, mu, indexes`, `finish(state, symbols) -> y_hat`,
+`synthesis(y_hat, rung) -> uint8`, `estimate(latents) -> bits` of the model itself. Where
+config.json says that a step's `coding` is "mixture", its indexes are the integer parameters of
+`entropy.mixture_coding`; where it says `wavefront`, the step is the last and repeats, see
+`entropy.wavefront`. Encoder and decoder run the very same compiled steps. The coding tables are
+integers, made once here and never derived again. Large pictures pass `to_y` and `synthesis` in the
+tiles of `tiles`, by the margins that config.json holds as `tiling`.
 
 Importing this module imports neither TensorFlow nor Keras, and using an export needs no model code.
 """
@@ -27,6 +29,7 @@ import zlib
 
 import numpy as np
 
+from tfcodec import tiles
 from tfcodec.entropy import wavefront
 from tfcodec.entropy.mixture_coding import MixturePrior
 from tfcodec.entropy.slices import SYMBOL_LIMIT, TablePrior
@@ -35,6 +38,8 @@ from tfcodec.layers import integer
 
 PROFILE_FLOAT32 = 0  # arithmetic profile: float32 on the CPU device, not portable between machines
 DEFAULT_QUALITY = 5.0
+# Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
+UNTILED_PIXELS = 2**22
 MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
 # Weights of this many elements are stored in bfloat16; gains, biases, norms stay float32.
 BFLOAT16_FROM = 4096
@@ -124,6 +129,8 @@ def find_fingerprint(fingerprint, name="input"):
 class Exported:
     """A loaded export: the model of `slices.walk`, and the transforms around it.
 
+    `on_tile`: see `codec.Codec`.
+
     Raises: ModelError if the folder does not hold what its config.json says.
     """
 
@@ -135,15 +142,18 @@ class Exported:
         self.info, self._tf = info, tf
         try:
             self.module = tf.saved_model.load(os.path.join(info.path, "1"))
+            self.tiling = info.config["tiling"]
             tables = self.module.tables
             self.tables = CodingTables(
                 **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
             )
         except (OSError, ValueError, AttributeError, KeyError, tf.errors.OpError) as error:
             raise ModelError(
-                f"{info.path}: the model cannot be loaded, it is incomplete or damaged"
+                f"{info.path}: the model cannot be loaded, it is incomplete, damaged, or of an "
+                "older release"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
+        self.on_tile = None
         self.check_arithmetic()
 
     def check_arithmetic(self):
@@ -170,9 +180,13 @@ class Exported:
                 "is not exact here"
             )
 
+    def padded(self, height, width):
+        """The two sides of a picture as the model sees it, multiples of its stride."""
+        return [-(-side // self.stride) * self.stride for side in (height, width)]
+
     def shapes(self, height, width):
         """Shape (1, h, w, c) of each step's latents for a picture of that size."""
-        padded = [-(-side // self.stride) * self.stride for side in (height, width)]
+        padded = self.padded(height, width)
         shapes = []
         for part in self.parts:
             sides = (side // part["stride"] for side in padded)
@@ -185,15 +199,38 @@ class Exported:
     def analysis(self, rgb, rung):
         """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c]."""
         steps = []
-        latents = self.module.analysis(rgb[None], np.float32([rung]))
+        latents = self.module.to_latents(self._to_y(rgb, rung))
         for part, latent in zip(self.parts, latents, strict=True):
             latent = latent.numpy()
             steps += wavefront.split(latent) if part.get("wavefront") else [latent]
         return steps
 
+    def _to_y(self, rgb, rung):
+        """uint8 [H, W, 3] to y, tile by tile."""
+        nest, padded = self._tf.nest, self.padded(*rgb.shape[:2])
+        grid, y, whole = self._grid(*padded, "analysis"), None, None
+        for tile, (rows, columns) in enumerate(grid):
+            seen = rgb[None, rows.start : rows.stop, columns.start : columns.stop]
+            y = self.module.to_y(seen, np.float32([rung]))
+            if len(grid) == 1:
+                return y
+            flat = [latent.numpy() for latent in nest.flatten(y)]
+            strides = [(rows.stop - rows.start) // latent.shape[1] for latent in flat]
+            if whole is None:
+                whole = [
+                    np.empty(
+                        [1, *(side // stride for side in padded), latent.shape[-1]], np.float32
+                    )
+                    for latent, stride in zip(flat, strides, strict=True)
+                ]
+            for all_of_it, latent, stride in zip(whole, flat, strides, strict=True):
+                _keep(all_of_it[0], latent[0], rows, columns, stride)
+            self._tell(tile + 1, len(grid))
+        return nest.pack_sequence_as(y, whole)
+
     def estimate(self, rgb, rung):
         """Bits of each part by the model's own densities, with rounded latents."""
-        bits = self.module.estimate(rgb[None], np.float32([rung]))
+        bits = self.module.estimate(self.module.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 
     def step(self, k, state, symbols):
@@ -209,9 +246,50 @@ class Exported:
     def finish(self, state, symbols):
         return self.module.finish(state, self._tf.constant(symbols))
 
-    def synthesis(self, y_hat, rung):
-        """Decoded latents to uint8 [H', W', 3], sides padded to the stride."""
-        return self.module.synthesis(y_hat, np.float32([rung]))[0].numpy()
+    def synthesis(self, y_hat, rung, height, width):
+        """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
+        nest, padded = self._tf.nest, self.padded(height, width)
+        grid = self._grid(*padded, "synthesis")
+        if len(grid) == 1:
+            return self.module.synthesis(y_hat, np.float32([rung]))[0, :height, :width].numpy()
+        rgb = np.empty([height, width, 3], np.uint8)
+
+        def seen(latents, rows, columns):
+            stride = padded[0] // latents.shape[1]
+            rows, columns = (slice(s.start // stride, s.stop // stride) for s in (rows, columns))
+            return latents[:, rows, columns]
+
+        for tile, (rows, columns) in enumerate(grid):
+            part = nest.map_structure(lambda a, at=(rows, columns): seen(a, *at), y_hat)
+            part = self.module.synthesis(part, np.float32([rung]))[0].numpy()
+            _keep(rgb, part, rows, columns)
+            self._tell(tile + 1, len(grid))
+        return rgb
+
+    def _grid(self, height, width, margins):
+        if self.tiling is not None:
+            return tiles.grid(height, width, self.tiling, margins, self.stride)
+        if height * width > UNTILED_PIXELS:
+            raise ModelError(
+                f"{self.info.name} sees the whole picture at once, of at most {UNTILED_PIXELS} "
+                f"pixels; this one has {height * width}, sides padded"
+            )
+        return [(tiles.Span(0, height, 0, height), tiles.Span(0, width, 0, width))]
+
+    def _tell(self, done, count):
+        if self.on_tile is not None:
+            self.on_tile(done, count)
+
+
+def _keep(whole, tile, rows, columns, stride=1):
+    """Copies what is kept of a tile [h, w, c] to its place; what lies beyond the whole is cut."""
+    to, of = [], []
+    for span, side in ((rows, whole.shape[0]), (columns, whole.shape[1])):
+        first, last = span.first // stride, min(span.last // stride, side)
+        start = span.start // stride
+        to.append(slice(first, last))
+        of.append(slice(first - start, last - start))
+    whole[tuple(to)] = tile[tuple(of)]
 
 
 def read_weights(path):
@@ -345,6 +423,7 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
         "lambdas": list(model.lambdas),
         "stride": model.stride,
         "steps": list(model.parts),
+        "tiling": tiles.measure(model),
         "parameters": int(sum(a.size for a in arrays.values())),
         "measured": [],
         **note,
@@ -430,11 +509,14 @@ def _module(tf, model, stored):
             x = tf.gather(x, tf.minimum(tf.range(whole), side - 1), axis=axis)
         return tf.cast(x, tf.float32) * (1.0 / 255.0)
 
+    def to_y(x, rung):
+        return model.to_y(padded(x), rung)
+
     def analysis(x, rung):
         return model.analysis(padded(x), rung)
 
-    def estimate(x, rung):
-        _, meter = model.rate(model.analysis(padded(x), rung))
+    def estimate(latents):
+        _, meter = model.rate(latents)
         return meter.bits
 
     def step(k, state, symbols):
@@ -457,8 +539,10 @@ def _module(tf, model, stored):
     rung = tf.TensorSpec([1], tf.float32)
     module = tf.Module()
     module.weights = list(stored.values())
+    module.to_y, y = trace(with_weights(to_y), picture, rung)
+    module.to_latents, latents = trace(with_weights(model.to_latents), spec_of(y))
     module.analysis, _ = trace(with_weights(analysis), picture, rung)
-    module.estimate, _ = trace(with_weights(estimate), picture, rung)
+    module.estimate, _ = trace(with_weights(estimate), spec_of(latents))
 
     steps, previous, parts = [], [], model.parts
     if parts[-1].get("wavefront"):

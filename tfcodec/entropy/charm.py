@@ -308,14 +308,19 @@ class ChARM(keras.layers.Layer):
         return chains
 
     def start_at(self, spread):
-        """Sets the scales' biases, so that coding starts at a spread (standard deviation) [C] of
-        all channels; for groups that emit the logarithm."""
+        """Makes coding start at a spread (standard deviation) [C] of all channels, whatever the
+        context; for groups that emit the logarithm.
+
+        The last convolutions start at zero: latents of some hundreds, through random kernels, would
+        give scales that are wrong by as much in logarithm.
+        """
         first = 0
         for layer, width in zip(self.slices, self.widths, strict=True):
             here = ops.log(
                 ops.convert_to_tensor(spread[first : first + width]) + gaussian.SCALE_MIN
             )
-            bias = (layer.mean if layer.group.joint else layer.scale).convs[-1].bias
+            last = (layer.mean if layer.group.joint else layer.scale).convs[-1]
             start = [ops.zeros((width,)), here] if layer.group.joint else [here]
-            bias.assign(ops.concatenate(start))
+            last.bias.assign(ops.concatenate(start))
+            last.kernel.assign(ops.zeros(last.kernel.shape))
             first += width

@@ -48,8 +48,10 @@ setuptools.setup(
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "convert": ["torch>=2.6"],
+        "fuzz": ["atheris>=3"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff~=0.17.0",  # another version may format otherwise
             "scipy>=1.11",

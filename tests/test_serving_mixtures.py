@@ -74,7 +74,7 @@ def test_the_server_decodes_what_tfcodec_wrote(served, lanes):
 
 
 def test_forged_files_end_in_a_sentence_or_the_picture_of_tfcodec(served):
-    from test_robustness import mutate, with_valid_checksum
+    from mutations import mutate, with_valid_checksum
 
     there, signatures = served
     random = np.random.RandomState(3)

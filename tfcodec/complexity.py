@@ -22,7 +22,22 @@ def macs_per_pixel(model):
 
     Args: model: a built `CodecModel`.
     """
-    side, counts = model.stride, {}
+    analysis, steps, synthesis = _macs(model)
+    return {"encoder": analysis + steps, "decoder": steps + synthesis}
+
+
+def training_flop_per_pixel(model):
+    """Floating-point operations of a training step for each pixel of its crops.
+
+    Two for each multiply-accumulate, and three times the forward pass: the backward pass computes
+    a gradient of the inputs and one of the weights. Optimizer and loss are left out.
+    """
+    return 2 * 3 * sum(_macs(model))
+
+
+def _macs(model):
+    """Multiply-accumulates a pixel of (analysis, steps of the walk, synthesis)."""
+    side, counts = model.stride, []
 
     def code(x):
         rung = keras.ops.zeros([1])
@@ -32,12 +47,11 @@ def macs_per_pixel(model):
             y_hat, _ = model.rate(latents)
         with _counting() as synthesis:
             x_hat = model.synthesis(y_hat, rung)
-        counts["encoder"] = (sum(analysis) + sum(steps)) / side**2
-        counts["decoder"] = (sum(steps) + sum(synthesis)) / side**2
+        counts[:] = [sum(macs) / side**2 for macs in (analysis, steps, synthesis)]
         return x_hat
 
     # Traced, not computed: only shapes are looked at.
-    keras.layers.Lambda(code)(keras.KerasTensor((1, side, side, 3)))
+    keras.layers.Lambda(code, dtype="float32")(keras.KerasTensor((1, side, side, 3)))
     return counts
 
 

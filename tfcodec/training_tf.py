@@ -126,35 +126,40 @@ class Steps:
         """The chief's step; its variables go to every replica."""
         if self.workers == 1:
             return step
-        counts = tf.one_hot(tf.range(self.replicas), self.replicas, dtype=tf.int64) * len(
-            self.trainer.pictures
-        )
         with _alive(self.workers):
-            counts, step = self._from_chief(counts, tf.constant(step, tf.int64))
+            step, counts = self._from_chief(
+                tf.constant(step), tf.constant(len(self.trainer.pictures))
+            )
         counts = counts.numpy()
         if np.any(counts != counts[0]):
-            raise InputError(
-                f"the processes found different numbers of pictures: {sorted(set(counts.tolist()))}"
-            )
+            found = sorted({int(count) for count in counts})
+            raise InputError(f"the processes found different numbers of pictures: {found}")
         return int(step)
 
     @tf.function
-    def _from_chief(self, counts, step):
+    def _from_chief(self, step, count):
+        """(the chief's step, `count` of every replica); also assigns the chief's variables."""
+        trainer = self.trainer
+        variables = [*trainer.model.variables, *trainer.optimizer.variables, trainer.skipped]
+        variables = [v.value for v in variables]
+
         def replica():
             context = tf.distribute.get_replica_context()
-            first = context.replica_id_in_sync_group == 0
-            values = [tf.convert_to_tensor(v) for v in variables]
+            replica = context.replica_id_in_sync_group
+            values = [step, *(tf.convert_to_tensor(v) for v in variables)]
             # A sum of one number and zeros: exact, and known to every kind of collective.
-            values = [tf.where(first, v, tf.zeros_like(v)) for v in (step, *values)]
-            own = tf.gather(counts, context.replica_id_in_sync_group)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, [own, *values])
+            values = [tf.where(replica == 0, v, tf.zeros_like(v)) for v in values]
+            values.append(tf.one_hot(replica, self.replicas, count, 0))
+            for dtype in (tf.int32, tf.float32):  # a collective packs tensors of one type
+                chosen = [k for k, v in enumerate(values) if v.dtype == dtype]
+                summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [values[k] for k in chosen])
+                for k, value in zip(chosen, summed, strict=True):
+                    values[k] = value
+            return values
 
-        variables = [v.value for v in self.trainer.model.variables]
-        variables += [v.value for v in self.trainer.optimizer.variables]
-        variables += [self.trainer.skipped.value]
-        counts, step, *values = self.strategy.run(replica)
+        step, *values, counts = self.strategy.run(replica)
         self._assign(variables, values)
-        return self._local(counts)[0], self._local(step)[0]
+        return self._local(step)[0], self._local(counts)[0]
 
     def _global_step(self, batch):
         measured, values = self.strategy.run(self._replica_step, args=(batch,))
@@ -172,7 +177,9 @@ class Steps:
         gradients = tape.gradient(
             objective, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        measured["stop"] = batch["stop"]
+        measured["stop"] = tf.identity(
+            batch["stop"]
+        )  # a collective wants a device, inputs have none
         if self.replicas > 1:
             context = tf.distribute.get_replica_context()
             objective, measured, gradients = context.all_reduce(

@@ -51,7 +51,8 @@ def main(order):
 
     pictures: as `data.find` takes it; run_dirs: one run in each, one after the other.
     settings: fields of `training.Settings`; model_seed: of the initial weights.
-    init_from: weights to begin with, in place of random ones.
+    init_from: weights to begin with, in place of random ones; weights_dir: where to write the
+        first ones.
     strategy, deterministic: as of `train_tf.py`; cpus: number of virtual CPU devices.
     """
     if order.get("cpus"):
@@ -70,6 +71,8 @@ def main(order):
     ):
         for run_dir in order["run_dirs"]:
             trainer = trainer_of(order)
+            if order.get("weights_dir"):
+                trainer.save_weights(order["weights_dir"])
             training.fit(trainer, run_dir)
     print(json.dumps({"replicas": trainer.backend.replicas, "chief": trainer.backend.chief}))
 

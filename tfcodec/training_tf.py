@@ -174,9 +174,10 @@ class Steps:
             objective, measured = trainer.objective(
                 batch["x"], batch["rung"], batch["keys"], trainer.optimizer.iterations
             )
-        gradients = tape.gradient(
-            objective, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = [
+            tf.zeros_like(value) if gradient is None else gradient
+            for gradient, value in zip(tape.gradient(objective, weights), state, strict=False)
+        ]
         measured["stop"] = tf.identity(
             batch["stop"]
         )  # a collective wants a device, inputs have none

@@ -48,7 +48,8 @@ setuptools.setup(
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "convert": ["torch>=2.6"],
-        "tfds": ["tensorflow-datasets~=4.9.0"],
+        # Later metadata is of a later protobuf than TensorFlow 2.17's, whatever it declares.
+        "tfds": ["tensorflow-datasets~=4.9.0", "tensorflow-metadata~=1.16.0"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -60,6 +61,7 @@ setuptools.setup(
             "matplotlib>=3.8",
             "jax~=0.5.0",  # later versions want numpy 2
             "tensorflow-datasets~=4.9.0",
+            "tensorflow-metadata~=1.16.0",
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

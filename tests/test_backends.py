@@ -13,6 +13,7 @@ from PIL import Image
 
 from tfcodec import checkpoint
 
+RATE = 1e-4
 SCRIPT = pathlib.Path(__file__).parent / "training_process.py"
 
 
@@ -37,7 +38,7 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(tmp_path)
         small.resize((100, 90), Image.BICUBIC).save(tmp_path / "pictures" / f"{k}.png")
     order = {
         "pictures": str(tmp_path / "pictures"),
-        "settings": {"steps": 1, "learning_rate": 1e-4, "warmup": 0},
+        "settings": {"steps": 1, "learning_rate": RATE, "warmup": 0},
     }
     # JAX makes weights and takes one step; TensorFlow takes the same step from those weights.
     start = str(tmp_path / "start")
@@ -51,11 +52,13 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(tmp_path)
     weights, _ = checkpoint.read(start)
     for variable in trainer.model.variables:
         np.testing.assert_array_equal(np.array(variable), weights[f"model/{variable.path}"])
-    assert trainer.resume(str(tmp_path / "jax")) is not None  # with the optimizer's state
-    for variable in trainer.optimizer.variables:
-        assert variable.path.startswith("adam/")
+    # The step itself, with the optimizer's state, is read as well.
+    jax = trainer_of(order)
+    assert jax.resume(str(tmp_path / "jax")) is not None and jax.step == 1
+    arrays, _ = checkpoint.read(str(tmp_path / "jax" / "step-00000001"))
+    for variable in jax.optimizer.variables:
+        np.testing.assert_array_equal(np.array(variable), arrays[f"optimizer/{variable.path}"])
 
-    trainer = trainer_of({**order, "init_from": start})
     training.fit(trainer, str(tmp_path / "tensorflow"))
     lines = [
         json.loads((tmp_path / name / "metrics.jsonl").read_text())
@@ -67,11 +70,16 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(tmp_path)
         checkpoint.newest(str(tmp_path / name)) for name in ("jax", "tensorflow")
     )
     assert ours.keys() == theirs.keys()
+    fixed = {f"model/{v.path}" for v in trainer.model.non_trainable_variables}
+    assert sum(np.sum(np.abs(v) > 1e-5) for k, v in theirs.items() if k.endswith("_momentum")) > 999
     for name, value in theirs.items():
         if name.endswith("_momentum"):  # a tenth of the clipped gradient
             largest = np.max(np.abs(value))
             np.testing.assert_allclose(ours[name], value, atol=1e-3 * largest + 1e-9, err_msg=name)
-        if name.startswith("model/"):
-            # Adam's first step is the learning rate in the direction of the gradient's sign.
-            assert np.mean(np.abs(ours[name] - value) > 1e-6) < 0.01, name
-            assert np.max(np.abs(ours[name] - value)) <= 2.1e-4, name
+        if name.startswith("model/") and name not in fixed:
+            momentum = theirs[f"optimizer/adam/{name[6:].replace('/', '_')}_momentum"]
+            difference = np.abs(ours[name] - value)
+            # Adam's first step is the learning rate in the direction of the gradient, where that
+            # is well above epsilon; elsewhere rounding chooses the direction.
+            assert np.max(difference) <= 2.1 * RATE, name
+            assert np.all(difference[np.abs(momentum) > 1e-5] <= 0.05 * RATE), name

@@ -105,35 +105,30 @@ def test_hostile_records_raise_what_is_caught(tmp_path):
             assert "record" in str(error)
 
 
-def test_a_data_set_of_tensorflow_datasets_is_found_by_name(tmp_path, monkeypatch):
+def test_a_data_set_of_tensorflow_datasets_is_found_by_name(tmp_path):
     tfds = pytest.importorskip("tensorflow_datasets", reason="the extra `tfds` is not installed")
+    import tensorflow as tf
+
     features = tfds.features.FeaturesDict(
         {
             "photo": tfds.features.Image(shape=(None, None, 3)),
-            "label": tfds.features.Scalar("int64"),
+            "label": tfds.features.Scalar(np.int64),
         }
     )
 
     def examples(first, last):
-        for k in range(first, last):
-            yield k, {"photo": _picture(k), "label": k}
+        values = {"photo": np.stack([_picture(k) for k in range(first, last)])}
+        return tf.data.Dataset.from_tensor_slices({**values, "label": np.arange(first, last)})
 
-    class Made(tfds.core.GeneratorBasedBuilder):
-        """Pictures made here."""
-
-        name, VERSION = "made", tfds.core.Version("1.0.0")
-
-        def _info(self):
-            return self.dataset_info_from_configs(features=features)
-
-        def _split_generators(self, dl_manager):
-            return {"train": examples(0, 6), "test": examples(6, 8)}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    Made(data_dir=str(tmp_path)).download_and_prepare()
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="made",
+        version="1.0.0",
+        features=features,
+        split_datasets={"train": examples(0, 6), "test": examples(6, 8)},
+        data_dir=str(tmp_path),
+        disable_shuffling=True,
+    )
+    tfds.core.add_data_dir(str(tmp_path))
 
     def pixels(name):
         pictures = data.Pictures(data.find(name), 32)

@@ -6,24 +6,31 @@ import pathlib
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import training_process
 from PIL import Image
 
-from tfcodec import checkpoint
+from tfcodec import checkpoint, training, training_tf
+from tfcodec.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).parent / "training_process.py"
 STEPS = 4
 
 
-def _start(folder, name, environment=(), **order):
-    order = {
+def _order(folder, name):
+    return {
         "pictures": str(folder / "pictures"),
         "run_dirs": [str(folder / name)],
         "settings": {"steps": STEPS},
-        **order,
     }
+
+
+def _start(folder, name, environment=(), **order):
+    order = {**_order(folder, name), **order}
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), json.dumps(order)],
         stdout=subprocess.PIPE,
@@ -48,7 +55,7 @@ def one(tmp_path_factory):
     for k in range(3):
         small = Image.fromarray(rng.integers(0, 256, [9, 10, 3], dtype=np.uint8))
         small.resize((100, 90), Image.BICUBIC).save(folder / "pictures" / f"{k}.png")
-    assert _finish(_start(folder, "one"))["replicas"] == 1
+    training_process.main(_order(folder, "one"))
     return folder
 
 
@@ -96,21 +103,22 @@ def test_two_workers_train_as_one_and_the_chief_alone_writes(one):
     assert not (one / "worker1").exists()
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(one):
-    settings = {"steps": STEPS, "batch_size": 3}
-    process = _start(one, "odd", cpus=2, strategy="mirrored", settings=settings)
-    _, text = process.communicate()
-    assert process.returncode == 1
-    assert "that of all 2 replicas together and must be a multiple of their number" in text
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
+    strategy = types.SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: strategy)
+    trainer = types.SimpleNamespace(settings=training.Settings(batch_size=3))
+    with pytest.raises(InputError) as error:
+        training_tf.Steps(trainer)
+    assert str(error.value) == (
+        "--batch_size is that of all 2 replicas together and must be a multiple of their number, "
+        "received 3"
+    )
 
 
 @pytest.mark.parametrize(
     "value", [None, "{", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 2}}']
 )
 def test_workers_need_to_know_each_other(value, monkeypatch):
-    from tfcodec import training_tf
-    from tfcodec.errors import InputError
-
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if value is not None:
         monkeypatch.setenv("TF_CONFIG", value)

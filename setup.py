@@ -6,6 +6,9 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = (HERE / "tfcodec" / "version.txt").read_text().strip()
+# What it forgets to declare: its metadata are, from 1.17 on, of a later protobuf than TensorFlow
+# 2.17's, and it imports importlib_resources.
+TFDS = ["tensorflow-datasets~=4.9.0", "tensorflow-metadata~=1.16.0", "importlib_resources>=6"]
 
 setuptools.setup(
     name="tfcodec",
@@ -48,8 +51,7 @@ setuptools.setup(
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "convert": ["torch>=2.6"],
-        # Later metadata is of a later protobuf than TensorFlow 2.17's, whatever it declares.
-        "tfds": ["tensorflow-datasets~=4.9.0", "tensorflow-metadata~=1.16.0"],
+        "tfds": TFDS,
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -60,8 +62,7 @@ setuptools.setup(
             "tensorflow-serving-api~=2.17.0",
             "matplotlib>=3.8",
             "jax~=0.5.0",  # later versions want numpy 2
-            "tensorflow-datasets~=4.9.0",
-            "tensorflow-metadata~=1.16.0",
+            *TFDS,
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

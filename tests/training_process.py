@@ -9,6 +9,8 @@ import json
 import os
 import sys
 
+import numpy as np
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -42,6 +44,11 @@ def trainer_of(order, **changes):
     model = models.build("mbt2018_mean", "compact", **TINY).build_weights()
     if order.get("init_from"):
         training.initialise(model, order["init_from"])
+    if order.get("scatter"):
+        rng = np.random.default_rng(0)
+        for variable in model.trainable_variables:
+            noise = np.abs(rng.normal(size=variable.shape, scale=order["scatter"]))
+            variable.assign(variable + np.float32(noise))
     pictures = data.Pictures(data.find(order["pictures"]), settings.crop)
     return training.Trainer(model, pictures, settings)
 
@@ -51,6 +58,7 @@ def main(order):
 
     pictures: as `data.find` takes it; run_dirs: one run in each, one after the other.
     settings: fields of `training.Settings`; model_seed: of the initial weights.
+    scatter: standard deviation of positive noise that is added to the initial weights.
     init_from: weights to begin with, in place of random ones; weights_dir: where to write the
         first ones.
     strategy, deterministic: as of `train_tf.py`; cpus: number of virtual CPU devices.

@@ -77,7 +77,8 @@ def dataset(name):
     except ImportError:
         raise InputError(f"{name}: needs pip install 'tfcodec[tfds]'") from None
     # The version in NAME/CONFIG:1.0.0 is no split.
-    _, builder_name, split = re.fullmatch(r"(tfds):(.+?)(?::([^:\d][^:]*))?", name).groups()
+    parts = re.fullmatch(r"tfds:(.+?)(?::([A-Za-z_].*))?", name)
+    builder_name, split = parts.groups() if parts else ("", None)
     try:
         builder = tfds.builder(builder_name)
         builder.download_and_prepare()

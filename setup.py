@@ -52,8 +52,10 @@ setuptools.setup(
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "convert": ["torch>=2.6"],
         "tfds": TFDS,
+        "fuzz": ["atheris>=3"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff~=0.17.0",  # another version may format otherwise
             "scipy>=1.11",

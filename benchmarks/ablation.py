@@ -1,84 +1,187 @@
-"""What wavelets bring, at equal training: seven compact models, one rate, and their bits by part.
+"""What the parts of the models are worth: variants trained alike, step for step, and tabulated.
 
-    python benchmarks/ablation.py --data photos/ --validation held_out/ --steps 20000 --out runs/abl
+    python benchmarks/ablation.py octave --data photos/ --validation held_out/ --steps 20000
+    python benchmarks/ablation.py wavelet --data photos/ --validation held_out/ --steps 20000
+    python benchmarks/ablation.py icwem --data photos/ --validation held_out/ --steps 20000
+    python benchmarks/ablation.py presets --data photos/ --validation held_out/ --steps 20000
 
-Trains each variant with the same seed, crops and steps (a run found in --out is continued), then
-prints bpp, PSNR and the bpp of every part over the validation pictures' centre crops.
+Every variant sees the same crops and rungs, step for step: equal steps, not equal time; the table
+names the arithmetic. Families share the runs that they have in common. A variant whose run is
+finished is only read; a stopped run goes on. Rates and PSNR are those that `training.validate`
+finds on centre crops over the ladder of lambdas, for the weights as they are; the table has the
+middle rung, and BD-rates against the family's first.
 """
 
 import argparse
+import json
 import os
+import pathlib
 import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-VARIANTS = {  # name: (model, fields of its compact preset)
-    "plain": ("ms2020", {}),
-    "WeConv haar": ("ms2020", {"wavelet": "haar"}),
-    "WeConv + WeChARM haar": ("weconvene", {"wavelet": "haar"}),
-    "WeConv + WeChARM 5/3": ("weconvene", {"wavelet": "5/3"}),
-    "WeConv + WeChARM 9/7": ("weconvene", {"wavelet": "9/7"}),
-    "3DM 5/3": ("weconvene3d", {"wavelet": "5/3"}),
-    "3DM 9/7": ("weconvene3d", {"wavelet": "9/7"}),
+SMALL = {"filters": 48, "slices": 4, "hyper_latents": 48, "widths": (24, 48, 96)}
+WAVELETS = {"weconvene": {"wavelet": "haar"}, "weconvene3d": {"wavelet": "9/7"}}  # the presets'
+# Name: model and fields of its compact preset.
+FAMILIES = {
+    # `plain` is a mean-scale hyperprior of as many channels and 5x5 layers, without octaves, second
+    # hyper layer or cross-resolution estimation. Its GDN is of order 2: so is everyone's.
+    "octave": {
+        "plain convolutions": (
+            "mbt2018_mean",
+            {"filters": 64, "latents": 64, "widths": (), "gain_level": 4.0},
+        ),
+        "octave": ("octave", {"gdn_order": 2}),
+        "no cross-resolution": ("octave", {"gdn_order": 2, "cross_resolution": False}),
+        "one hyper layer": ("octave", {"gdn_order": 2, "hyper_layers": 1}),
+        "no information fidelity": ("octave", {"gdn_order": 2, "fidelity": 0.0}),
+        "GLLMM": ("octave", {"gdn_order": 2, "likelihood": "gllmm"}),
+    },
+    # The first two have WeConvene's number of latents and hyper channels, and its arithmetic.
+    "wavelet": {
+        "plain": ("ms2020", SMALL),
+        "WeConv, Haar": ("ms2020", {**SMALL, "wavelet": "haar"}),
+        "WeConv + WeChARM, Haar": ("weconvene", {"wavelet": "haar"}),
+        "WeConv + WeChARM, 5/3": ("weconvene", {"wavelet": "5/3"}),
+        "WeConv + WeChARM, 9/7": ("weconvene", {"wavelet": "9/7"}),
+        "3DM, 5/3": ("weconvene3d", {"wavelet": "5/3"}),
+        "3DM, 9/7": ("weconvene3d", {"wavelet": "9/7"}),
+    },
+    "icwem": {
+        "neither": ("icwem", {"levels": 0, "enhancement": 0}),
+        "enhancement": ("icwem", {"levels": 0}),
+        "invertible network": ("icwem", {"enhancement": 0}),
+        "both": ("icwem", {}),
+    },
+    "presets": {
+        name: (name, WAVELETS.get(name, {}))
+        for name in (
+            *("bmshj2018", "mbt2018_mean", "ms2020", "tcm"),
+            *("weconvene", "weconvene3d", "icwem", "octave", "gllmm"),
+        )
+    },
 }
 
 
 def main(argv=None):
-    """Trains all variants, then prints the table."""
+    """Trains what is not trained yet, then prints the family's table."""
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    flags.add_argument("--data", required=True)
-    flags.add_argument("--validation", required=True)
-    flags.add_argument("--out", default="runs/ablation")
-    flags.add_argument("--steps", type=int, default=20000)
+    flags.add_argument("family", choices=FAMILIES)
+    flags.add_argument("--data", required=True, help="folders, files or globs of pictures")
+    flags.add_argument("--validation", required=True, help="pictures held out of --data")
+    flags.add_argument("--out", default="runs/ablation", help="folder of the runs")
+    flags.add_argument("--only", help="names of variants, semicolons between; default: all")
+    flags.add_argument("--steps", type=int, default=20_000)
     flags.add_argument("--batch_size", type=int, default=8)
     flags.add_argument("--crop", type=int, default=256)
-    flags.add_argument("--lambda", dest="lmbda", type=float, default=0.013)
-    flags.add_argument("--only", help="names of variants, commas between")
+    flags.add_argument("--learning_rate", type=float, default=1e-3)
+    flags.add_argument("--seed", type=int, default=0)
     args = flags.parse_args(argv)
-    names = args.only.split(",") if args.only else list(VARIANTS)
-    for name in names:
-        model, fields = VARIANTS[name]
-        command = [sys.executable, "train_tf.py", "--model", model, "--run_dir", _run(args, name)]
-        command += ["--lambda", str(args.lmbda), "--data", args.data]
-        command += ["--validation", args.validation, "--validate_every", "0"]
-        command += ["--config", ",".join(f"{k}={v}" for k, v in fields.items())]
-        for flag in ("steps", "batch_size", "crop"):
-            command += [f"--{flag}", str(getattr(args, flag))]
-        subprocess.run(command, check=True)
-    print(f"{args.steps} steps of {args.batch_size} crops of {args.crop}, lambda {args.lmbda}")
-    for name in names:
-        print(f"{name:22}", _measured(args, name))
+    variants = FAMILIES[args.family]
+    names = args.only.split(";") if args.only else list(variants)
+    results = {name: _result(args, *variants[name]) for name in names}
+    print(f"{args.steps} steps of {args.batch_size} crops of {args.crop}, seed {args.seed}")
+    print(_table(results))
 
 
-def _run(args, name):
-    return os.path.join(args.out, "".join(c if c.isalnum() else "-" for c in name.lower()))
+def _result(args, model, fields):
+    """What `_train` measured, from the variant's folder; trained in a process of its own."""
+    changes = "-".join(f"{key}-{value}" for key, value in fields.items())
+    run_dir = pathlib.Path(args.out, "".join(c if c.isalnum() else "_" for c in model + changes))
+    measured = run_dir / f"measured-{args.steps}.json"
+    if not measured.exists():
+        command = [sys.executable, "-c", "import sys, ablation; ablation.train(*sys.argv[1:])"]
+        job = {**vars(args), "model": model, "fields": fields, "run_dir": str(run_dir)}
+        here = str(pathlib.Path(__file__).parent)
+        paths = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+        subprocess.run(
+            [*command, json.dumps(job), str(measured)],
+            env={**os.environ, "PYTHONPATH": paths},
+            check=True,
+        )
+    return json.loads(measured.read_text(encoding="utf-8"))
 
 
-def _measured(args, name):
-    """Rate, by part, and PSNR with the averaged weights and rounded latents."""
+def train(job, target):
+    """Trains one variant to its last step, and writes its curve and cost as JSON.
+
+    Args: job: JSON of the command's flags with the variant's `model`, `fields` and `run_dir`.
+    """
+    import dataclasses
+
+    import numpy as np
+    from absl import logging
+
+    from tfcodec import complexity, data, models, training
+
+    logging.set_verbosity(logging.INFO)
+    job = json.loads(job)
+    settings = training.Settings(
+        **{f.name: job[f.name] for f in dataclasses.fields(training.Settings) if f.name in job},
+        validate_every=0,
+    )
+    held_out = data.find(job["validation"])
+    validation = data.Pictures(held_out, settings.crop)
+    pictures = data.Pictures(
+        [p for p in data.find(job["data"]) if p not in held_out], settings.crop
+    )
+    training.set_precision(settings)
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in job["fields"].items()}
+    model = models.build(job["model"], "compact", **fields).build_weights()
+    first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
+    model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
+    trainer = training.Trainer(model, pictures, settings)
+    training.fit(trainer, job["run_dir"])
+    found = {
+        "parameters": model.count_params(),
+        "macs": complexity.macs_per_pixel(model),
+        "points": training.validate(model, validation, settings.crop),
+        "bpp_of_parts": _parts(model, validation, settings.crop),
+    }
+    pathlib.Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _parts(model, pictures, crop):
+    """bpp of each part at the middle rung, mean over the centre crops."""
     import numpy as np
 
-    from tfcodec import data, models, training
-
-    model_name, fields = VARIANTS[name]
-    config = models.config(model_name, "compact", lambdas=(args.lmbda,), **fields)
-    model = models.module(model_name).build(config, name=model_name).build_weights()
-    training.initialise(model, _run(args, name))
-    pictures = data.Pictures(data.find(args.validation), args.crop)
-    bits, psnr = {}, []
+    sums = {}
     for k in range(len(pictures)):
-        picture, size = pictures[k], args.crop
-        top, left = ((side - size) // 2 for side in picture.shape[:2])
-        x = np.float32(picture[None, top : top + size, left : left + size])
-        x_hat, found = model(x / 255)
-        error = np.rint(np.clip(np.array(x_hat), 0, 1) * 255) - x
-        psnr.append(10 * np.log10(255**2 / max(np.mean(np.square(error)), 1e-9)))
-        for part, value in found.items():
-            bits.setdefault(part, []).append(float(value[0]) / size**2)
-    parts = "  ".join(f"{part} {np.mean(v):.4f}" for part, v in bits.items())
-    total = sum(np.mean(v) for v in bits.values())
-    return f"{total:.4f} bpp  {np.mean(psnr):.2f} dB  ({parts})"
+        picture = pictures[k]
+        top, left = ((side - crop) // 2 for side in picture.shape[:2])
+        x = np.float32(picture[None, top : top + crop, left : left + crop]) / 255
+        _, bits = model(x, np.float32([len(model.lambdas) // 2]))
+        for part, value in bits.items():
+            sums.setdefault(part, []).append(float(value[0]) / crop**2)
+    return {part: float(np.mean(values)) for part, values in sums.items()}
+
+
+def _table(results):
+    from tfcodec.curves import bd_rate
+
+    def curve(result):
+        return [(p["bpp"], p["psnr"]) for p in result["points"]]
+
+    lines = [
+        "| variant | parameters | kMAC encoder, decoder | bpp | PSNR dB | BD-rate | bpp of parts |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    anchor = curve(next(iter(results.values())))
+    for name, result in results.items():
+        points = result["points"]
+        middle = points[len(points) // 2]
+        try:
+            saved = f"{bd_rate(anchor, curve(result)).percent:+.1f} %"
+        except ValueError as error:  # curves of short runs may fall, or not overlap
+            saved = str(error)
+        macs = ", ".join(f"{value / 1000:.1f}" for value in result["macs"].values())
+        parts = ", ".join(f"{part} {bpp:.4f}" for part, bpp in result["bpp_of_parts"].items())
+        lines.append(
+            f"| {name} | {result['parameters'] / 1e6:.2f} M | {macs} | {middle['bpp']:.4f} "
+            f"| {middle['psnr']:.2f} | {saved} | {parts} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

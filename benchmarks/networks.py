@@ -1,6 +1,6 @@
 """Speed of a model's networks with random weights, beside one plain convolution.
 
-    python benchmarks/networks.py --models tcm-n64,weconvene-n128 --height 512 --width 768
+    python benchmarks/networks.py --models tcm-n64,icwem-n64,weconvene-n128 --height 512 --width 768
 
 For each model: seconds of analysis, of the steps of the walk and of synthesis (median, compiled),
 multiply-accumulates, and GFLOP/s as a share of what one 3x3 convolution of 128 to 128 channels
@@ -27,7 +27,9 @@ ORIGINAL = {
 def main(argv=None):
     """Prints one block a model."""
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    flags.add_argument("--models", default="tcm-n64,weconvene-n128", help="MODEL-PRESET,..")
+    flags.add_argument(
+        "--models", default="tcm-n64,icwem-n64,weconvene-n128", help="MODEL-PRESET,.."
+    )
     flags.add_argument("--height", type=int, default=512)
     flags.add_argument("--width", type=int, default=768)
     flags.add_argument("--runs", type=int, default=3)

@@ -1,8 +1,11 @@
-"""Seconds of the bundled model: encode and decode warm, by part, and a cold command-line decode.
+"""Seconds of a model: encode and decode warm, by part, and a cold command-line decode.
 
     python benchmarks/speed.py examples/kodim23.png --runs 9
+    python benchmarks/speed.py examples/kodim23.png --untrained octave-n256 --runs 3
 
-What a total holds beside its parts is the walk, the coder and the container.
+Parts: the transforms (analysis, synthesis), the networks that give the priors' parameters (step,
+finish), and the coding of the symbols under them. What a total holds beside them is the container.
+An untrained model is started at crops of the picture, so that its latents have a spread.
 
 The cold decode is a whole process, paired with `python -c "import tensorflow"` in the same run:
 machines differ and wander, so read the difference.
@@ -26,16 +29,47 @@ def main():
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     flags.add_argument("image")
     flags.add_argument("--model", help="name or folder; default: the bundled one")
+    flags.add_argument("--untrained", metavar="MODEL-PRESET", help="random weights instead")
     flags.add_argument("--quality", type=float)
     flags.add_argument("--runs", type=int, default=9)
     args = flags.parse_args()
 
     import tfcodec
     from tfcodec import images
-    from tfcodec.coding import container
 
     picture = images.read(args.image)
+    if args.untrained:
+        with tempfile.TemporaryDirectory() as folder:
+            codec = tfcodec.load(_untrained(args.untrained, picture, os.path.join(folder, "model")))
+            _measure(args, codec, picture)
+        return
     codec = tfcodec.load(args.model)
+    _cold(args, _measure(args, codec, picture))
+
+
+def _untrained(name, picture, directory):
+    """Folder of the export of a preset with random weights, started at crops of the picture."""
+    import keras
+    import numpy as np
+
+    from tfcodec import export, models
+
+    keras.utils.set_random_seed(0)
+    model_name, preset = name.split("-", 1)
+    config = models.config(model_name, preset)
+    model = models.module(model_name).build(config, name=model_name).build_weights()
+    side, rng = 2 * model.stride, np.random.default_rng(0)
+    corners = rng.integers(0, np.array(picture.rgb.shape[:2]) - side, [16, 2])
+    crops = [picture.rgb[top : top + side, left : left + side] for top, left in corners]
+    model.prepare(np.float32(crops) / 255)
+    return export.export(model, directory, model_name, preset, config).path
+
+
+def _measure(args, codec, picture):
+    """Prints seconds by part, warm; returns the file's bytes."""
+    from tfcodec.coding import container
+    from tfcodec.entropy import slices
+
     data = codec.encode(picture, args.quality).data
     codec.decode(container.unpack(data))
     size = f"{picture.width}x{picture.height}"
@@ -58,6 +92,8 @@ def main():
 
     for name in ("analysis", "step", "finish", "synthesis"):
         setattr(exported, name, watched(name, getattr(exported, name)))
+    for visitor in (slices.SliceEncoder, slices.SliceDecoder):
+        visitor.__call__ = watched("coding", visitor.__call__)
     for _ in range(args.runs):
         with timed("encode"):
             codec.encode(picture, args.quality)
@@ -67,7 +103,11 @@ def main():
         with timed("decode"):
             codec.decode(container.unpack(data))
     _table("decode", parts, args.runs)
+    return data
 
+
+def _cold(args, data):
+    """Prints seconds of a command-line decode, whole process."""
     with tempfile.TemporaryDirectory() as folder:
         file, target = os.path.join(folder, "k.tfcd"), os.path.join(folder, "k.png")
         pathlib.Path(file).write_bytes(data)

@@ -17,6 +17,7 @@ MODELS = (
     "tcm",
     "weconvene",
     "weconvene3d",
+    "icwem",
     "octave",
     "gllmm",
 )

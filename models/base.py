@@ -14,7 +14,11 @@ from tfcodec.layers.gain import Gain
 class CodecModel(keras.Model, abc.ABC):
     """Abstract: an image codec as transforms and steps. Subclasses define what is abstract here.
 
-        x ─► analysis ─► one latent a step ─► walk (steps) ─► y_hat ─► synthesis ─► x_hat
+        x ─► to_y ─► y ─► to_latents ─► one latent a step ─► steps ─► y_hat ─► synthesis ─► x_hat
+        └──────────── analysis ────────┘
+
+    `to_y` and `synthesis` see pictures locally, so that large ones pass in tiles; `to_latents` and
+    the steps see all of y.
 
     Attributes that a subclass sets:
         stride: the picture's sides are padded to a multiple of it.
@@ -36,8 +40,16 @@ class CodecModel(keras.Model, abc.ABC):
         """One dict a step: name, stride (of its latents to the picture), channels."""
 
     @abc.abstractmethod
+    def to_y(self, x, rung):
+        """Image [B, H, W, 3] in [0, 1] and rung [B] to y, a float32 latent or a tuple of them."""
+
+    @abc.abstractmethod
+    def to_latents(self, y):
+        """y to a tuple of float32 latents, one a step."""
+
     def analysis(self, x, rung):
         """Image [B, H, W, 3] in [0, 1] and rung [B] to a tuple of float32 latents, one a step."""
+        return self.to_latents(self.to_y(x, rung))
 
     @abc.abstractmethod
     def step(self, k, state, symbols):
@@ -54,6 +66,13 @@ class CodecModel(keras.Model, abc.ABC):
     @abc.abstractmethod
     def table_rows(self):
         """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
+
+    def entropy_chains(self):
+        """The networks from z's symbols to table indexes, as a list of `layers.exact.Chain`.
+
+        Raises: ValueError that says why they cannot be frozen into integers.
+        """
+        raise ValueError("its networks between z and an index cannot be frozen yet")
 
     def prepare(self, x):
         """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""

@@ -1,5 +1,5 @@
 """Codecs with a hyperprior and a channel-wise autoregressive entropy model: what ms2020, tcm,
-weconvene and weconvene3d have in common."""
+weconvene, weconvene3d and icwem have in common."""
 
 import numpy as np
 from keras import ops
@@ -7,6 +7,7 @@ from keras import ops
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.charm import ChARM
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -27,6 +28,8 @@ class ChannelwiseCodec(CodecModel):
         groups: the table of `ChARM`.
         bands: a layer from y to the groups' latents side by side, with an `inverse`; None if y is
             coded as it is.
+        pixels: a layer from the picture to what the analysis takes, with an `inverse` for what the
+            synthesis gives and a `principal_start`; None for the picture itself.
         latents: channels of y; hyper_latents: of z.
         means, scales: channels of the two maps.
         y_stride, hyper_stride: of y to the picture, and of z to the coded latents.
@@ -48,6 +51,7 @@ class ChannelwiseCodec(CodecModel):
         scales,
         lambdas,
         bands=None,
+        pixels=None,
         y_stride=16,
         hyper_stride=4,
         stride=64,
@@ -58,7 +62,8 @@ class ChannelwiseCodec(CodecModel):
         self.transform, self.inverse_transform = analysis, synthesis
         self.hyper_analysis = hyper_analysis
         self.hyper_means, self.hyper_scales = hyper_means, hyper_scales
-        self.bands, self.latents, self.hyper_latents = bands, latents, hyper_latents
+        self.bands, self.pixels = bands, pixels
+        self.latents, self.hyper_latents = latents, hyper_latents
         self.lambdas, self.stride = tuple(lambdas), stride
         self.coded_stride = y_stride if bands is None else 2 * y_stride
         self.hyper_stride = hyper_stride * self.coded_stride
@@ -80,10 +85,11 @@ class ChannelwiseCodec(CodecModel):
         stride = self.coded_stride
         return (z, *({"name": n, "stride": stride, "channels": c} for n, c in slices))
 
-    def analysis(self, x, rung):
-        y = self.transform(x)
-        if self.gain is not None:
-            y = self.gain(y, rung)
+    def to_y(self, x, rung):
+        y = self.transform(x if self.pixels is None else self.pixels(x))
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
         w = ops.cast(y if self.bands is None else self.bands(y), "float32")
         z = self.hyper_analysis(w)
         return z, *ops.split(w, np.cumsum(self.charm.widths)[:-1].tolist(), axis=-1)
@@ -106,13 +112,33 @@ class ChannelwiseCodec(CodecModel):
             y_hat = self.bands.inverse(y_hat)
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
-        return self.inverse_transform(y_hat)
+        x_hat = self.inverse_transform(y_hat)
+        return x_hat if self.pixels is None else self.pixels.inverse(x_hat)
+
+    def entropy_chains(self):
+        slices = self.charm.entropy_chains()
+        maps = {"hyper_means": self.charm.means, "hyper_scales": self.charm.scales}
+        return [
+            exact.Chain(
+                self,
+                name,
+                exact.stages(getattr(self, name)),
+                (("features", channels),),
+                (self.hyper_latents,),
+            )
+            for name, channels in maps.items()
+            if getattr(self, name) is not None
+        ] + slices
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):
             self._fan_in_start()
             return
-        principal_start(self.transform, self.inverse_transform, x)
+        v = x
+        if self.pixels is not None:
+            self.pixels.principal_start(x)
+            v = self.pixels(x)
+        principal_start(self.transform, self.inverse_transform, v)
         # Scales start at the spread of each channel, at the middle of the ladder.
         rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         latents = [ops.convert_to_numpy(y) for y in self.analysis(x, rung)[1:]]
@@ -121,8 +147,9 @@ class ChannelwiseCodec(CodecModel):
     def _fan_in_start(self):
         """Scales Glorot's start of all kernels to a variance of 1 / (3 fan-in), as PyTorch's layers
         start: through the products of several inverse GDNs, Glorot's reaches 1e8 in LIC-TCM."""
+        own = [] if self.pixels is None else self.pixels.trainable_variables  # start as they should
         for variable in self.trainable_variables:
-            if variable.path.endswith("kernel"):
+            if variable.path.endswith("kernel") and not any(variable is v for v in own):
                 inputs, outputs = variable.shape[-2:]
                 # Both fans count the window, so that it cancels.
                 variable.assign(variable * np.float32(np.sqrt((inputs + outputs) / (6 * inputs))))

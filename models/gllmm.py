@@ -139,10 +139,11 @@ class GLLMM(CodecModel):
             },
         )
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x)
-        if self.gain is not None:
-            y = self.gain(y, rung)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
         return self.hyper_analysis(y), y
 
     def step(self, k, state, symbols):
@@ -207,6 +208,9 @@ class GLLMM(CodecModel):
         last = self.inverse_transform.layers[-1].conv
         last.kernel.assign(0.25 * last.kernel)  # pictures around 1/2
         last.bias.assign(np.full([12], 0.5, np.float32))
+
+    def entropy_chains(self):
+        raise ValueError("the parameters of its mixtures are snapped from real numbers")
 
     def table_rows(self):
         return self.prior.table_rows() + mixture_coding.binary_rows()

@@ -5,6 +5,7 @@ from keras import ops
 
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -40,9 +41,12 @@ class FactorizedCodec(CodecModel):
     def parts(self):
         return ({"name": "y", "stride": 16, "channels": self.latents},)
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x)
-        return (y if self.gain is None else self.gain(y, rung),)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
+        return (y,)
 
     def step(self, k, state, symbols):
         return state, Factorized(self.prior, FIRST_ROW)
@@ -54,6 +58,9 @@ class FactorizedCodec(CodecModel):
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
         return self.inverse_transform(y_hat)
+
+    def entropy_chains(self):
+        return []  # the tables are all
 
     def prepare(self, x):
         if isinstance(self.transform, ShortcutAnalysis):
@@ -116,10 +123,11 @@ class HyperpriorCodec(CodecModel):
             {"name": "y", "stride": 16, "channels": self.latents},
         )
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y = self.transform(x)  # [B, H/16, W/16, M]
-        if self.gain is not None:
-            y = self.gain(y, rung)
+        return y if self.gain is None else self.gain(y, rung)
+
+    def to_latents(self, y):
         z = self.hyper_analysis(ops.abs(y) if self.hyper_abs else y)  # [B, H/64, W/64, N]
         return z, y
 
@@ -141,6 +149,12 @@ class HyperpriorCodec(CodecModel):
         if self.inverse_gain is not None:
             y_hat = self.inverse_gain(y_hat, rung)
         return self.inverse_transform(y_hat)
+
+    def entropy_chains(self):
+        outputs = [("log_scale", self.latents), ("mu", self.latents)][: 1 + self.means]
+        found = exact.stages(self.hyper_synthesis)
+        blocks = (self.hyper_latents,)
+        return [exact.Chain(self, "hyper_synthesis", found, tuple(outputs), blocks)]
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):

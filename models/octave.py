@@ -79,9 +79,9 @@ class Config:
 
 
 COMPACT = Config(
+    64,
     96,
-    144,
-    (160, 128),
+    (96, 96),
     cross_kernel_size=3,
     gdn_order=1,
     slope=0.125,
@@ -257,11 +257,15 @@ class Octave(CodecModel):
             rows += gaussian.table_rows()
         return rows + (mixture_coding.binary_rows() if self.cfg.likelihood == "gllmm" else [])
 
-    def analysis(self, x, rung):
+    def to_y(self, x, rung):
         y_high, y_low = self.transform(x)  # [B, H/16, W/16, N/2], [B, H/32, W/32, N/2]
         if self.gain_high is not None:
             y_high, y_low = self.gain_high(y_high, rung), self.gain_low(y_low, rung)
-        z_high, z_low = self.hyper_analysis((y_high, y_low))  # at 1/64, 1/128
+        return y_high, y_low
+
+    def to_latents(self, y):
+        y_high, y_low = y
+        z_high, z_low = self.hyper_analysis(y)  # at 1/64, 1/128
         if not self.two_layers:
             return z_high, z_low, y_low, y_high
         z2_high, z2_low = self.top_analysis((z_high, z_low))  # of the same sizes
@@ -305,6 +309,11 @@ class Octave(CodecModel):
         elif "mu" in state:
             latents = latents + state.pop("mu")
         return {**state, name: latents}
+
+    def entropy_chains(self):
+        if self.cfg.likelihood == "gllmm":
+            raise ValueError("the parameters of its mixtures are snapped from real numbers")
+        raise ValueError("its octave convolutions add two paths, which no frozen network does yet")
 
     # What each step knows: from the state to the state and the numbers of its prior.
 

@@ -60,6 +60,8 @@ class ShortcutAnalysis(keras.layers.Layer):
     Args:
         widths: channels after each stage but the last, which gives y: s = len(widths) + 1.
         latents: channels of y.
+        kernel_size: of the upper chain's convolutions.
+        centre: what is subtracted first, 0.5 for pixels.
         blocks: residual blocks before the last stage.
         wavelet: a wavelet convolution in place of each GDN (WeConvene); "" for none.
         levels: of the wavelet, see `weconv.wavelet_conv`.
@@ -67,17 +69,27 @@ class ShortcutAnalysis(keras.layers.Layer):
     """
 
     def __init__(
-        self, widths, latents, blocks=0, wavelet="", levels=None, attention=False, **kwargs
+        self,
+        widths,
+        latents,
+        kernel_size=5,
+        centre=0.5,
+        blocks=0,
+        wavelet="",
+        levels=None,
+        attention=False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.widths, self.latents, self.blocks = tuple(widths), latents, blocks
+        self.kernel_size, self.centre = kernel_size, centre
         self.wavelet, self.levels, self.attention = wavelet, levels, attention
         filters, inner = (*self.widths, latents), len(self.widths)
         # y itself is float32: at a magnitude of 100, bfloat16 has steps of 0.5.
         dtypes = [self.dtype_policy] * inner + ["float32"]
         starts = ["glorot_uniform"] * inner + ["zeros"]
         self.convs = [
-            DownConv2D(f, 5, kernel_initializer=s, dtype=d, name=f"conv{k}")
+            DownConv2D(f, kernel_size, kernel_initializer=s, dtype=d, name=f"conv{k}")
             for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
         ]
         self.shortcuts = [
@@ -100,7 +112,7 @@ class ShortcutAnalysis(keras.layers.Layer):
         ]
 
     def call(self, x):
-        x = linear = x - 0.5
+        x = linear = x - self.centre
         for k, _ in enumerate(self.widths):
             linear = self.shortcuts[k](linear)
             x = self.convs[k](x)
@@ -116,6 +128,8 @@ class ShortcutAnalysis(keras.layers.Layer):
             **super().get_config(),
             "widths": self.widths,
             "latents": self.latents,
+            "kernel_size": self.kernel_size,
+            "centre": self.centre,
             "blocks": self.blocks,
             "wavelet": self.wavelet,
             "levels": self.levels,
@@ -124,19 +138,32 @@ class ShortcutAnalysis(keras.layers.Layer):
 
 
 class ShortcutSynthesis(keras.layers.Layer):
-    """[B, H/2^s, W/2^s, M] to [B, H, W, 3]: the analysis mirrored, upsampling by sub-pixels.
+    """[B, H/2^s, W/2^s, M] to [B, H, W, channels]: the analysis mirrored, upsampling by sub-pixels.
 
     Args:
         widths: channels at H/2, H/4, .., as given to `ShortcutAnalysis`.
+        channels: of the output.
+        centre: what is added last.
         blocks: residual blocks after the first stage.
         wavelet, levels, attention: see `ShortcutAnalysis`.
     """
 
-    def __init__(self, widths, blocks=0, wavelet="", levels=None, attention=False, **kwargs):
+    def __init__(
+        self,
+        widths,
+        channels=3,
+        centre=0.5,
+        blocks=0,
+        wavelet="",
+        levels=None,
+        attention=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.widths, self.blocks = tuple(widths), blocks
+        self.widths, self.channels, self.centre = tuple(widths), channels, centre
+        self.blocks = blocks
         self.wavelet, self.levels, self.attention = wavelet, levels, attention
-        filters, inner = (*self.widths[::-1], 3), len(self.widths)
+        filters, inner = (*self.widths[::-1], channels), len(self.widths)
         # The last stage is float32: bfloat16 cannot tell 254 from 255.
         dtypes = [self.dtype_policy] * inner + ["float32"]
         starts = ["glorot_uniform"] * inner + ["zeros"]
@@ -174,12 +201,14 @@ class ShortcutSynthesis(keras.layers.Layer):
             if k == 0:
                 for block in self.refine:
                     x = block(x)
-        return self.convs[-1](x) + self.shortcuts[-1](linear) + 0.5
+        return self.convs[-1](x) + self.shortcuts[-1](linear) + self.centre
 
     def get_config(self):
         return {
             **super().get_config(),
             "widths": self.widths,
+            "channels": self.channels,
+            "centre": self.centre,
             "blocks": self.blocks,
             "wavelet": self.wavelet,
             "levels": self.levels,
@@ -212,21 +241,28 @@ def principal_start(analysis, synthesis, x):
 
     Args:
         analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
-        x: float32 [B, H, W, 3] in [0, 1], sides multiples of 2^s; some 100 crops are enough.
+        x: float32 [B, H, W, C], what the analysis takes, sides multiples of 2^s; some 100 crops of
+            pictures are enough.
     """
-    linear = np.float32(x) - 0.5
+    linear = np.float32(x) - analysis.centre
     pairs = zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True)
     for down, up in pairs:
         blocks = ops.convert_to_numpy(ops.space_to_depth(linear, 2))  # [.., row, column, channel]
-        flat = blocks.reshape(-1, blocks.shape[-1])
-        components = np.linalg.eigh(np.float64(flat.T) @ flat)[1][:, ::-1]
+        components = principal_components(blocks)
         filters = down.filters
-        basis = np.zeros([flat.shape[1], filters], np.float32)
-        kept = min(filters, flat.shape[1])
+        basis = np.zeros([len(components), filters], np.float32)
+        kept = min(filters, len(components))
         basis[:, :kept] = components[:, :kept]
         down.kernel.assign(basis.reshape(2, 2, -1, filters))
         up.conv.kernel.assign(basis.T[None, None])
         linear = blocks @ basis
+
+
+def principal_components(x):
+    """Orthogonal [C, C], float64: the principal components of x [.., C] in columns, the strongest
+    first. The mean is not taken away."""
+    flat = np.reshape(x, [-1, x.shape[-1]])
+    return np.linalg.eigh(np.float64(flat.T) @ flat)[1][:, ::-1]
 
 
 def unit_start(network, x):

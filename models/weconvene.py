@@ -38,6 +38,7 @@ class Config:
     high_slices: int = 5
     hyper_latents: int = 192  # of z
     wavelet: str = "haar"  # or "5/3", "9/7"; "taps" for a checkpoint's own filters
+    slice_widths: tuple[int, ...] = (224, 128)  # of the slices' nets
     widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
@@ -45,7 +46,11 @@ class Config:
 
 PRESETS = {
     "compact": Config(
-        96, 64, 4, 3, hyper_latents=96, widths=(32, 96), lambdas=LADDER, gain_level=8.0
+        *(48, 48, 3, 3, 48),
+        slice_widths=(64, 48),
+        widths=(24, 72),
+        lambdas=LADDER,
+        gain_level=8.0,
     ),
     "n128": Config(),
 }
@@ -58,15 +63,17 @@ def build(cfg, name="weconvene"):
         even_slices(3 * cfg.latents, cfg.high_slices),
     )
     if cfg.widths:
-        shared = dict(widths=(96, 64), activation="leaky", lrp=False, joint=True, scale="log")
+        shared = dict(
+            widths=cfg.slice_widths, activation="leaky", lrp=False, joint=True, scale="log"
+        )
         groups = [
             Group("low", low, **shared),
             Group("high", high, given=("low",), kernels=(3, 1, 1), **shared),
         ]
     else:
         groups = [
-            Group("low", low, attention="residual"),
-            Group("high", high, given=("low",), attention="residual"),
+            Group("low", low, widths=cfg.slice_widths, attention="residual"),
+            Group("high", high, given=("low",), widths=cfg.slice_widths, attention="residual"),
         ]
     return wavelet_codec(cfg, groups, Bands(cfg.wavelet, name="bands"), levels=None, name=name)
 

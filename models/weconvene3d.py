@@ -28,13 +28,20 @@ class Config:
     hyper_latents: int = 192  # of z
     wavelet: str = "9/7"  # or "5/3", "haar"
     levels: int = 2  # spatial levels of the convolutions
+    slice_widths: tuple[int, ...] = (224, 128)  # of the slices' nets
     widths: tuple[int, ...] = ()  # of the compact transforms; empty for the full ones
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
 PRESETS = {
-    "compact": Config(96, 64, hyper_latents=96, widths=(32, 96), lambdas=LADDER, gain_level=8.0),
+    "compact": Config(
+        *(48, 48, 3, 48),
+        slice_widths=(64, 48),
+        widths=(24, 96),
+        lambdas=LADDER,
+        gain_level=8.0,
+    ),
     "n128": Config(),
 }
 
@@ -44,9 +51,12 @@ def build(cfg, name="weconvene3d"):
     low, high = even_slices(cfg.latents, cfg.low_slices), (cfg.latents,) * 3
     given = dict(given=("low",), kernels=(1, 1, 1))
     if cfg.widths:
-        shared = dict(widths=(96, 64), activation="leaky", lrp=False, joint=True, scale="log")
+        shared = dict(
+            widths=cfg.slice_widths, activation="leaky", lrp=False, joint=True, scale="log"
+        )
         groups = [Group("low", low, **shared), Group("high", high, **given, **shared)]
     else:
-        groups = [Group("low", low, attention="residual"), Group("high", high, **given)]
+        groups = [Group("low", low, widths=cfg.slice_widths, attention="residual")]
+        groups += [Group("high", high, widths=cfg.slice_widths, **given)]
     bands = Bands(cfg.wavelet, channels=True, name="bands")
     return wavelet_codec(cfg, groups, bands, levels=cfg.levels, name=name)

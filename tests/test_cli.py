@@ -486,6 +486,19 @@ class TestProgress:
     def test_no_bar_for_one_file(self, monkeypatch, tfcodec):
         assert self.encode(monkeypatch, tfcodec, 1) == ""
 
+    @pytest.mark.parametrize("patience", [-1, 60])
+    def test_a_bar_over_the_tiles_of_one_picture_that_takes_long(
+        self, monkeypatch, tfcodec, codec, patience
+    ):
+        encode = codec.encode
+        monkeypatch.setattr(cli, "PATIENCE", patience)
+        monkeypatch.setattr(
+            codec, "encode", lambda *a, **k: (codec.on_tile(6, 8), encode(*a, **k))[1]
+        )
+        drawn = self.encode(monkeypatch, tfcodec, 1)
+        assert ("[##################......] 6/8  tiles  0.png" in drawn) == (patience < 0)
+        assert drawn.endswith("\r\x1b[K") == (patience < 0)
+
 
 class TestLooking:
     def test_info_says_what_the_header_says(self, tfcodec, codec):

@@ -30,12 +30,17 @@ class Reference:
     """
 
     def __init__(self, source, only=""):
-        with np.load(DATA / f"{source}.npz") as file:
-            self.values = dict(file)
+        self.values = {}
+        # Around its transforms ICWEM has every tensor of LIC-TCM: its file holds what differs.
+        for name in ("tcm", source) if source == "icwem" else (source,):
+            with np.load(DATA / f"{name}.npz") as file:
+                self.values.update(file)
         self.gain = float(self.values["gain"])
         self.state = {
             name: self._fill(name, shape, fill)
-            for name, shape, fill in json.loads(self.values["tensors"].tobytes())
+            for key in ("tensors", "more_tensors")
+            if key in self.values
+            for name, shape, fill in json.loads(self.values[key].tobytes())
             if name.startswith(only)
         }
 
@@ -49,8 +54,11 @@ class Reference:
             return np.float32(np.sqrt(value + 2.0**-36))
         seed = zlib.crc32(name.encode())
         noise = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+        if name.startswith("inv") and len(shape) == 2:
+            return np.float32(np.eye(shape[0]) + 0.1 * noise)
         if len(shape) > 1:
-            return np.float32(noise * self.gain / np.sqrt(np.prod(shape[1:])))
+            gain = {"inv": 0.1, "enh": 0.5}.get(name.split(".")[0], self.gain)
+            return np.float32(noise * gain / np.sqrt(np.prod(shape[1:])))
         norm = ("norm" in name or "ln" in name) and name.endswith("weight")
         return np.float32(1 + 0.05 * noise if norm else 0.02 * noise)
 
@@ -89,7 +97,7 @@ def _assert_near(found, expected, share=0.999):
 
 def _check_parity(source, model, reference):
     values, x, rung = reference.values, reference.picture(), np.zeros([1], np.float32)
-    y = np.array(model.transform(x))
+    y = np.array(model.transform(x if model.pixels is None else model.pixels(x)))
     scale = np.abs(values["para_y"]).max()
     assert np.abs(y[..., :8] - values["para_y"]).max() < 1e-4 * scale
     assert abs(y.sum(dtype=np.float64) - values["para_y_sum"]) < 1e-4 * np.abs(y).sum()
@@ -108,7 +116,12 @@ def _check_parity(source, model, reference):
 
 @pytest.mark.parametrize(
     "source,parameters",
-    [("tcm", 45_180_752), pytest.param("weconvene", 106_704_396, marks=pytest.mark.slow)],
+    [
+        ("icwem", 45_812_770),
+        # Is inside ICWEM.
+        pytest.param("tcm", 45_180_752, marks=pytest.mark.slow),
+        pytest.param("weconvene", 106_704_396, marks=pytest.mark.slow),
+    ],
 )
 def test_a_converted_model_computes_what_the_authors_code_computes(source, parameters):
     reference = Reference(source)
@@ -184,6 +197,7 @@ def _wrapped(state, wrap):
 
 SMALL = {
     "tcm": dict(filters=8, latents=8, slices=2, hyper_latents=6),
+    "icwem": dict(filters=8, latents=8, slices=2, hyper_latents=6, enhancement=4, levels=2),
     "weconvene": dict(filters=8, latents=8, low_slices=2, high_slices=1, hyper_latents=6),
 }
 
@@ -262,6 +276,20 @@ def test_a_tensor_that_does_not_fit_is_named(change, message, small):
     assert str(error.value) == f"m.pth.tar: not a checkpoint of tcm: {message}"
 
 
+def test_every_tensor_that_does_not_fit_around_the_transforms_is_named(small):
+    state = dict(small["icwem"])
+    del state["inv.operations.5.G2.conv3.bias"]
+    state["inv.operations.4.weight"] = np.eye(2)
+    state["enh.back_enh.layers.5.weight"] = np.eye(2)
+    with pytest.raises(InputError) as error:
+        convert.build("icwem", state, "m.pth.tar")
+    assert str(error.value) == (
+        "m.pth.tar: not a checkpoint of icwem: inv.operations.4.weight should be [3, 3], found "
+        "[2, 2], inv.operations.5.G2.conv3.bias is missing, "
+        "enh.back_enh.layers.5.weight is not known"
+    )
+
+
 def test_only_three_of_many_problems_are_listed(small):
     state = {name: v for name, v in small["tcm"].items() if not name.startswith("atten_mean")}
     with pytest.raises(InputError, match=r"is missing, .*is missing, .*is missing, and \d+ more$"):
@@ -309,4 +337,4 @@ def test_what_is_no_checkpoint_is_said(content, tmp_path):
 def test_an_unknown_source_lists_the_known_ones():
     with pytest.raises(InputError) as error:
         convert.build("elic", {})
-    assert str(error.value) == "there is no source 'elic'; the sources are weconvene, tcm"
+    assert str(error.value) == "there is no source 'elic'; the sources are weconvene, tcm, icwem"

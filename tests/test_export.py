@@ -121,7 +121,7 @@ def test_one_trace_serves_every_size(tiny):
     counts = []
     for side in (64, 100, 200):
         exported.analysis(np.zeros([side, side + 30, 3], np.uint8), 1.0)
-        counts.append(exported.module.analysis.experimental_get_tracing_count())
+        counts.append(exported.module.to_y.experimental_get_tracing_count())
     assert counts[0] == counts[-1]
 
 

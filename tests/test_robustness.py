@@ -1,118 +1,76 @@
 """Whatever the bytes: a picture of the claimed size, or one sentence; no crash, hang or growth."""
 
-import faulthandler
+import dataclasses
 import resource
-import struct
-import zlib
 
-import exports
-import numpy as np
+import fuzz
+import mutations
 import pytest
 
-from tfcodec import codec, images
 from tfcodec.coding import container as box
-from tfcodec.errors import TfcodecError
-
-MAX_PIXELS = 64 * 64
-SECONDS = 120  # after which a decoder that hangs is killed with a traceback
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Files of 32x32 pictures, with and without alpha, gray, escapes, lanes; and their codec."""
-    folder = tmp_path_factory.mktemp("models")
-    tiny = codec.Codec(exports.tiny_export(str(folder / "tiny"), lambdas=(0.001, 0.2)))
-    random = np.random.RandomState(0)
-    smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
-    noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
-    tiny_files = [
-        tiny.encode(images.from_array(smooth), 1).data,
-        tiny.encode(images.from_array(noisy[..., :3]), 8).data,
-        tiny.encode(images.from_array(noisy), 4).data,
-        tiny.encode(images.from_array(noisy), 8, lanes=4).data,
-        tiny.encode(images.from_array(noisy[..., :3]), 6, coder="range-coder").data,
-    ]
-    assert any(box.unpack(data).escapes for data in tiny_files)
-    return tiny, tiny_files
-
-
-def mutate(random, data):
-    """One of the ways in which files go wrong, or are made to."""
-    data = bytearray(data)
-    kind = random.randint(8)
-    if kind == 0:
-        del data[random.randint(len(data)) :]
-    elif kind == 1:
-        data += random.bytes(random.randint(1, 40))
-    elif kind == 2:
-        for _ in range(random.randint(1, 8)):
-            data[random.randint(len(data))] ^= 1 << random.randint(8)
-    elif kind == 3:
-        start = random.randint(len(data))
-        length = min(random.randint(1, 64), len(data) - start)
-        data[start : start + length] = random.bytes(length)
-    elif kind == 4:
-        start = random.randint(len(data))
-        length = min(random.randint(1, 64), len(data) - start)
-        data[start : start + length] = bytes([random.choice([0, 255])]) * length
-    elif kind == 5:
-        start = random.randint(len(data))
-        del data[start : start + random.randint(1, 16)]
-    elif kind == 6:  # the header, where the claims are made
-        data[random.randint(4, min(24, len(data)))] = random.randint(256)
-    else:
-        start = random.randint(len(data))
-        data[start:start] = random.bytes(random.randint(1, 16))
-    return bytes(data)
-
-
-def with_valid_checksum(data):
-    """The CRC made right again, so that what lies behind it is reached."""
-    return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4])) if len(data) > 4 else data
+    """A codec and its files, see `mutations.originals`."""
+    return mutations.originals(str(tmp_path_factory.mktemp("models")))
 
 
 def survive(codec_, data):
-    """Decodes; returns None for a picture, or the error's sentence."""
-    try:
-        container = box.unpack(data, "k.tfcd", MAX_PIXELS)
-        picture = codec_.decode(container, "k.tfcd")
-    except TfcodecError as error:
-        sentence = str(error)
-        assert sentence.startswith("k.tfcd: ") and "\n" not in sentence
-        return sentence
-    assert picture.rgb.shape == (container.height, container.width, 3)
-    return None
+    """None for a picture, or the error's sentence."""
+    outcome = mutations.survive(codec_, data)
+    return outcome if isinstance(outcome, str) else None
 
 
 def run_mutations(files, count, seed):
-    tiny, originals = files
-    random = np.random.RandomState(seed)
-    sentences, reached = set(), 0
-    for data in originals:  # warm up: what TensorFlow allocates once is not growth
-        assert survive(tiny, data) is None
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for number in range(count):
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
-        data = mutate(random, originals[random.randint(len(originals))])
-        if number % 2:
-            data = with_valid_checksum(data)
-        sentence = survive(tiny, data)
-        reached += sentence is None or "CRC" not in sentence
-        sentences.add(sentence)
-    faulthandler.cancel_dump_traceback_later()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 200 * 1024, f"memory grew by {grown // 1024} MiB"
-    assert reached > count // 4, "too few mutations got past the CRC to mean anything"
-    return sentences
+    run = mutations.Run(*files, seed)
+    run.mutations(count)
+    assert run.reached > count // 4, "too few mutations got past the CRC to mean anything"
+    return run
 
 
 def test_500_mutated_files_give_a_picture_or_a_sentence(files):
-    sentences = run_mutations(files, 500, seed=0)
-    assert len(sentences) > 10
+    run = run_mutations(files, 500, seed=0)
+    assert len(run.outcomes) > 10 and run.outcomes["the picture"] > 0
+
+
+def test_a_picture_that_is_wrong_without_an_error_is_found(files, monkeypatch):
+    tiny, originals = files
+    run = mutations.Run(tiny, originals, seed=0)
+
+    def wrong(*arguments):
+        rgb = type(tiny.exported).synthesis(tiny.exported, *arguments)
+        rgb[0, 0, 0] ^= 1
+        return rgb
+
+    monkeypatch.setattr(tiny.exported, "synthesis", wrong)
+    with pytest.raises(AssertionError, match="a wrong picture without an error"):
+        run.mutations(500)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_inputs_that_fuzzing_found_end_in_a_result_or_a_sentence(part):
+    inputs = fuzz.kept()
+    assert len(inputs) > 50
+    for data in inputs[part::4]:
+        fuzz.check(data)
+
+
+def test_fuzzing_notices_what_escapes_a_reader(monkeypatch):
+    def careless(data, name):
+        raise IndexError("no such byte")
+
+    monkeypatch.setattr(box, "_unpack_escapes", careless)
+    with pytest.raises(IndexError):
+        fuzz.check(b"\3\1\2")
+    monkeypatch.setattr(box, "_unpack_escapes", lambda data, name: (5,))
+    with pytest.raises(AssertionError):
+        fuzz.check(b"\3\1\2")
 
 
 @pytest.mark.slow
 def test_20000_mutated_files_give_a_picture_or_a_sentence(files):
+    """`python tests/mutations.py` does a million."""
     run_mutations(files, 20_000, seed=1)
 
 
@@ -139,8 +97,6 @@ def test_appended_bytes_are_refused(files):
 
 
 def test_a_huge_claim_is_refused_before_anything_is_allocated(files):
-    import dataclasses
-
     tiny, originals = files
     container = box.unpack(originals[0])
     claim = box.pack(dataclasses.replace(container, height=2**31, width=2**31))
@@ -150,8 +106,6 @@ def test_a_huge_claim_is_refused_before_anything_is_allocated(files):
 
 
 def test_other_weights_and_unknown_versions_are_told_apart(files):
-    import dataclasses
-
     tiny, originals = files
     other = dataclasses.replace(box.unpack(originals[0]), fingerprint=b"none")
     assert "fingerprint" in survive(tiny, box.pack(other))

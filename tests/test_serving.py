@@ -194,7 +194,7 @@ def test_limits_are_refused_in_a_sentence(tiny, signatures):
 
 def mutations(tiny, count):
     """Damaged and forged files, every second one with a sound CRC."""
-    from test_robustness import mutate, with_valid_checksum
+    from mutations import mutate, with_valid_checksum
 
     random = np.random.RandomState(2)
     noise = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)

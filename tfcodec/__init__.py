@@ -37,7 +37,7 @@ def decompress(data, max_pixels=None):
 
     Args:
         data: bytes.
-        max_pixels: larger pictures are refused before anything is allocated; None for 2^25.
+        max_pixels: larger pictures are refused before anything is allocated; None for 2^27.
     Raises: ContainerError if the bytes are damaged or none of tfcodec's, ModelError if the model
         that wrote them is not installed, or computes otherwise on this machine.
     """

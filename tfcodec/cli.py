@@ -1,4 +1,4 @@
-"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, convert, export.
+"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, convert, freeze, export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -27,9 +27,10 @@ from collections.abc import Callable
 from tfcodec import export, images, metrics, search
 from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
+from tfcodec.layers import integer
 
 QUALITIES = (1.0, 8.0)
-MAX_BYTES_PER_PIXEL = 16  # no sound file comes near; bounds what is read of one that is not
+PATIENCE = 2  # seconds until the progress within a picture is shown
 
 
 def run() -> None:
@@ -147,6 +148,29 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compile the coder by XLA; for servers that run with --xla_cpu_compilation_enabled",
     )
+    freeze = command(
+        "freeze",
+        _freeze,
+        "Make a model portable: its files decode alike everywhere, docs/portable.md.",
+    )
+    freeze.add_argument("model", metavar="MODEL", help="installed model or folder of an export")
+    freeze.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="folder of the new export; replaced"
+    )
+    freeze.add_argument(
+        "--calibrate",
+        nargs="+",
+        required=True,
+        metavar="IMAGE",
+        help="some ten photographs, from which the ranges of all channels are taken",
+    )
+    freeze.add_argument(
+        "--profile",
+        choices=tuple(integer.PROFILES),
+        default="exact-10",
+        help="bits of weights and activations (default: %(default)s)",
+    )
+    add_max_pixels(freeze)
     convert = command(
         "convert", _convert, "Make a model of a checkpoint that a paper's authors published."
     )
@@ -155,8 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="source",
         required=True,
-        choices=("weconvene", "tcm"),
-        help="whose code it is of: WeConvene (ECCV 2024) or LIC-TCM (CVPR 2023)",
+        choices=("weconvene", "tcm", "icwem"),
+        help="whose code it is of: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
     )
     convert.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"
@@ -248,8 +272,8 @@ class Job:
 
 
 class Console:
-    """Result lines on stdout; everything else on stderr, with a bar of files done if a person looks
-    on and there are several."""
+    """Result lines on stdout; everything else on stderr, with a bar if a person looks on: of files
+    done if there are several, of tiles done in a picture that takes long."""
 
     def __init__(self, files: int):
         self.failures = 0
@@ -258,7 +282,8 @@ class Console:
     def expect(self, files: int) -> None:
         """Starts the bar anew."""
         self._files, self._done = files, 0
-        self._bar = files > 1 and sys.stderr.isatty()
+        self._seen, self._started, self._name = sys.stderr.isatty(), time.monotonic(), ""
+        self._bar = self._seen and files > 1
 
     def result(self, line: str) -> None:
         self._clear()
@@ -280,7 +305,8 @@ class Console:
         """Prints what `work` says of each job, or why it failed; returns the exit status."""
         try:
             for job in jobs:
-                self._draw(job.source)
+                self._name, self._started = job.source, time.monotonic()
+                self._draw(self._done, self._files, job.source)
                 try:
                     line = work(job)
                     if line is not None:
@@ -292,10 +318,17 @@ class Console:
             self._clear()
         return 1 if self.failures else 0
 
-    def _draw(self, name: str) -> None:
+    def tile(self, done: int, count: int) -> None:
+        """For `codec.Codec.on_tile`: a bar of tiles once the file has taken a while."""
+        if self._seen and time.monotonic() - self._started > PATIENCE:
+            self._bar = True
+            self._draw(done, count, f"tiles  {self._name}")
+
+    def _draw(self, done: int, count: int, name: str) -> None:
         if self._bar:
-            filled = 24 * self._done // self._files
-            line = f"[{'#' * filled:.<24}] {self._done}/{self._files}  {name}"
+            filled = 24 * done // count
+            line = f"[{'#' * filled:.<24}] {done}/{count}  {name}"
+            self._clear()  # the last line may have been longer
             sys.stderr.write("\r" + line[: shutil.get_terminal_size().columns - 1])
             sys.stderr.flush()
 
@@ -381,6 +414,7 @@ def _encode(arguments: argparse.Namespace) -> int:
         if job.picture is not None:
             images.check_format(job.picture, alpha=picture.alpha is not None)
         model = _codec().load(info.path)
+        model.on_tile = console.tile
         start = time.perf_counter()
         encoded = _encode_to_rate(model, picture, arguments)
         seconds = time.perf_counter() - start
@@ -435,6 +469,7 @@ def _decode(arguments: argparse.Namespace) -> int:
         images.check_format(job.picture, alpha=packed.alpha is not None)
         info = export.find_fingerprint(packed.fingerprint, job.source)
         model = _codec().load(info.path)
+        model.on_tile = console.tile
         start = time.perf_counter()
         picture = model.decode(packed, job.source)
         seconds = time.perf_counter() - start
@@ -521,6 +556,21 @@ def _export(arguments: argparse.Namespace) -> int:
     return Console(files=1).for_each([Job(arguments.model)], work)
 
 
+def _freeze(arguments: argparse.Namespace) -> int:
+    def work(job: Job) -> str:
+        info = export.find(job.source)
+        pictures = [images.read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
+        freezing = _codec("freezing")
+        frozen = freezing.freeze(info, arguments.output, pictures, arguments.profile)
+        count = len(frozen.config["exact"]["convolutions"])
+        return (
+            f"{frozen.path}  {frozen.name}  fingerprint {frozen.fingerprint.hex()}  portable: yes  "
+            f"{arguments.profile}, {count} convolutions"
+        )
+
+    return Console(files=1).for_each([Job(arguments.model)], work)
+
+
 def _convert(arguments: argparse.Namespace) -> int:
     console = Console(files=1)
     try:
@@ -553,7 +603,7 @@ def quiet_tensorflow() -> None:
 
 def _read(path: str, max_pixels: int) -> bytes:
     """The bytes of a .tfcd file, and never many more than a file of that many pixels can have."""
-    limit = MAX_BYTES_PER_PIXEL * max_pixels + 2**20
+    limit = container.MAX_BYTES_PER_PIXEL * max_pixels + container.SPARE_BYTES
     try:
         with open(path, "rb") as file:
             start = file.read(len(container.MAGIC))

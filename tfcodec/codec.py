@@ -59,6 +59,15 @@ class Codec:
         return self.info.name
 
     @property
+    def on_tile(self):
+        """Called, if set, after each tile of a large picture, with tiles done and their number."""
+        return self.exported.on_tile
+
+    @on_tile.setter
+    def on_tile(self, function):
+        self.exported.on_tile = function
+
+    @property
     def qualities(self):
         """(lowest, highest) quality, or None for a model of one rate."""
         return self.info.qualities
@@ -136,11 +145,11 @@ class Codec:
 
     def synthesize(self, y_hat, rung, height, width, gray, alpha):
         """The `Picture` of decoded latents."""
-        rgb = self.exported.synthesis(y_hat, rung)[:height, :width]
+        rgb = self.exported.synthesis(y_hat, rung, height, width)
         if gray:
             # The three channels estimate one value; integers, so that every machine agrees.
-            mean = (rgb.astype(np.uint16).sum(axis=2) + 1) // 3
-            rgb = np.repeat(mean[..., None].astype(np.uint8), 3, axis=2)
+            mean = (rgb.sum(axis=2, dtype=np.uint16) + 1) // 3
+            rgb[:] = mean[..., None]
         return images.Picture(rgb=np.ascontiguousarray(rgb), gray=gray, alpha=alpha)
 
     def _quality_byte(self, quality):

@@ -1,8 +1,8 @@
 """How much arithmetic a model costs: multiply-accumulates, counted while a small picture passes.
 
-Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN and
-of attention; what is linear in the number of activations (biases, rectifiers, gains, priors) is
-left out, as usual.
+Counted are convolutions, transposed convolutions, dense layers and the matrix products of GDN, of
+attention and of invertible 1x1 convolutions; what is linear in the number of activations (biases,
+rectifiers, gains, priors) is left out, as usual.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import keras
 
 from tfcodec.layers.attention import WindowAttention
 from tfcodec.layers.gdn import GDN
+from tfcodec.layers.invertible import InvertibleConv1x1
 from tfcodec.layers.masked import MaskedConv2D
 
 
@@ -37,22 +38,16 @@ def training_flop_per_pixel(model):
 
 def _macs(model):
     """Multiply-accumulates a pixel of (analysis, steps of the walk, synthesis)."""
-    side, counts = model.stride, []
-
-    def code(x):
-        rung = keras.ops.zeros([1])
-        with _counting() as analysis:
-            latents = model.analysis(x, rung)
-        with _counting() as steps:
-            y_hat, _ = model.rate(latents)
-        with _counting() as synthesis:
-            x_hat = model.synthesis(y_hat, rung)
-        counts[:] = [sum(macs) / side**2 for macs in (analysis, steps, synthesis)]
-        return x_hat
-
-    # Traced, not computed: only shapes are looked at.
-    keras.layers.Lambda(code, dtype="float32")(keras.KerasTensor((1, side, side, 3)))
-    return counts
+    side = model.stride
+    x, rung = keras.ops.zeros([1, side, side, 3]), keras.ops.zeros([1])
+    # Computed, though only shapes are looked at: to trace some thousand operations takes longer.
+    with _counting() as analysis:
+        latents = model.analysis(x, rung)
+    with _counting() as steps:
+        y_hat, _ = model.rate(latents)
+    with _counting() as synthesis:
+        model.synthesis(y_hat, rung)
+    return [sum(macs) / side**2 for macs in (analysis, steps, synthesis)]
 
 
 @contextlib.contextmanager
@@ -84,6 +79,6 @@ def _layer_macs(layer, x, output):
     if isinstance(layer, WindowAttention):
         # Logits and weighted values: each pixel meets those of its window, twice.
         return 2 * math.prod(x.shape) * layer.window**2
-    if isinstance(layer, GDN):
+    if isinstance(layer, (GDN, InvertibleConv1x1)):
         return math.prod(output.shape) * x.shape[-1]
     return 0

@@ -8,6 +8,7 @@ TensorFlow, Keras and PyTorch are imported when they are needed.
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from tfcodec.errors import InputError
 
-SOURCES = ("weconvene", "tcm")
+SOURCES = ("weconvene", "tcm", "icwem")
 
 # Buffers that the authors' models make themselves, and that ours have no use for.
 NOT_LEARNED = re.compile(
@@ -137,13 +138,18 @@ def _config(source, state, path, lmbda):
         return len({name for name in state if re.fullmatch(pattern, name)})
 
     lambdas = (float(lmbda),)
-    if source == "tcm":
-        return models.module("tcm").Config(
+    if source in ("tcm", "icwem"):
+        pixels = {}
+        if source == "icwem":
+            pixels["enhancement"] = width("enh.forw_enh.layers.1.weight")
+            pixels["levels"] = count(r"inv\.operations\.\d+\.weight")
+        return models.module(source).Config(
             filters=width("g_a.0.conv1.weight") // 2,
             latents=width("g_a.9.weight"),
             slices=count(r"cc_mean_transforms\.\d+\.0\.weight"),
             hyper_latents=width("h_a.3.weight"),
             lambdas=lambdas,
+            **pixels,
         )
     return models.module("weconvene").Config(
         filters=width("g_a.0.conv1.weight"),
@@ -204,6 +210,10 @@ def tensors(model):
         yield from net_tensors(net, name)
     if model.bands is not None:
         yield from _of_layer(model.bands.transform, "")
+    if model.pixels is not None:
+        yield from _of_layer(model.pixels.enhance, "enh.forw_enh")
+        yield from _of_layer(model.pixels.network, "inv")
+        yield from _of_layer(model.pixels.restore, "enh.back_enh")
     charm = model.charm
     for (g, i), layer in zip(charm.order, charm.slices, strict=True):
         suffix = SUFFIXES[charm.groups[g].name]
@@ -239,7 +249,7 @@ def net_tensors(net, name):
 
 def _parts():
     """For each kind of layer: the authors' names of its parts, by ours."""
-    from tfcodec.layers import attention, residual, tcm, weconv
+    from tfcodec.layers import attention, enhancement, invertible, residual, tcm, weconv
 
     return {
         residual.ResidualBlock: {"conv1": "conv1", "conv2": "conv2", "skip": "skip"},
@@ -279,6 +289,17 @@ def _parts():
             "expand": "mlp.0",
             "reduce": "mlp.2",
         },
+        enhancement.FeatureEnhancement: {
+            "dense_in": "layers.0",
+            "convs": "layers.{}",
+            "dense_out": "layers.4",
+        },
+        enhancement.DenseBlock: {"convs": "conv{}"},
+        invertible.AffineCoupling: {
+            f"{net}_conv{k}": f"{net.upper()}.conv{k + 1}"
+            for net in ("g1", "h1", "g2", "h2")
+            for k in range(3)
+        },
     }
 
 
@@ -289,6 +310,7 @@ def _of_layer(layer, name):
     from tfcodec.layers.attention import WindowAttention
     from tfcodec.layers.conv import SubpixelConv2D
     from tfcodec.layers.gdn import GDN
+    from tfcodec.layers.invertible import InvertibleConv1x1, InvertibleNetwork
     from tfcodec.layers.wavelet import Transform2D
     from tfcodec.layers.weconv import WeConv
 
@@ -316,6 +338,11 @@ def _of_layer(layer, name):
         yield _same(f"{name}.relative_position_params", layer.bias)
         yield from _of_layer(layer.qkv, f"{name}.embedding_layer")
         yield from _of_layer(layer.out, f"{name}.linear")
+    elif isinstance(layer, InvertibleConv1x1):
+        yield _kernel(f"{name}.weight", layer.kernel, (1, 0))
+    elif isinstance(layer, InvertibleNetwork):
+        for k, each in enumerate(itertools.chain(*layer.levels)):
+            yield from _of_layer(each, f"{name}.operations.{k}")
     elif isinstance(layer, WeConv):
         yield from _of_layer(layer.low, f"{dot}low_freq_conv")
         yield from _of_layer(layer.high, f"{dot}high_freq_conv")
@@ -329,7 +356,7 @@ def _of_layer(layer, name):
         for ours, theirs in _parts()[type(layer)].items():
             part = getattr(layer, ours)
             if isinstance(part, list):
-                first = 1 if ours == "blocks" else 0
+                first = 1 if ours in ("blocks", "convs") else 0
                 for k, each in enumerate(part):
                     yield from _of_layer(each, dot + theirs.format(k + first))
             elif part is not None:

@@ -7,12 +7,14 @@ An export is a folder:
     NAME/card.md      what a person should know of it
 
 It holds the functions that the walk of `entropy.slices` needs, for any height and width, batch 1:
-`analysis(x uint8, rung) -> latents`, `steps[k](state, symbols) -> state, mu, indexes`,
-`finish(state, symbols) -> y_hat`, `synthesis(y_hat, rung) -> uint8`, `estimate(x, rung) -> bits`
-of the model itself. Where config.json says that a step's `coding` is "mixture", its indexes are the
-integer parameters of `entropy.mixture_coding`; where it says `wavefront`, the step is the last and
-repeats, see `entropy.wavefront`. Encoder and decoder run the very same compiled steps. The coding
-tables are integers, made once here and never derived again.
+`to_y(x uint8, rung) -> y`, `to_latents(y) -> latents`, and `analysis(x, rung)`, which is both;
+`steps[k](state, symbols) -> state, mu, indexes`, `finish(state, symbols) -> y_hat`,
+`synthesis(y_hat, rung) -> uint8`, `estimate(latents) -> bits` of the model itself. Where
+config.json says that a step's `coding` is "mixture", its indexes are the integer parameters of
+`entropy.mixture_coding`; where it says `wavefront`, the step is the last and repeats, see
+`entropy.wavefront`. Encoder and decoder run the very same compiled steps. The coding tables are
+integers, made once here and never derived again. Large pictures pass `to_y` and `synthesis` in the
+tiles of `tiles`, by the margins that config.json holds as `tiling`.
 
 Importing this module imports neither TensorFlow nor Keras, and using an export needs no model code.
 """
@@ -23,16 +25,21 @@ import json
 import os
 import pathlib
 import shutil
+import zlib
 
 import numpy as np
 
+from tfcodec import tiles
 from tfcodec.entropy import wavefront
 from tfcodec.entropy.mixture_coding import MixturePrior
-from tfcodec.entropy.slices import TablePrior
+from tfcodec.entropy.slices import SYMBOL_LIMIT, TablePrior
 from tfcodec.errors import InputError, ModelError
+from tfcodec.layers import integer
 
 PROFILE_FLOAT32 = 0  # arithmetic profile: float32 on the CPU device, not portable between machines
 DEFAULT_QUALITY = 5.0
+# Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
+UNTILED_PIXELS = 2**22
 MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
 # Weights of this many elements are stored in bfloat16; gains, biases, norms stay float32.
 BFLOAT16_FROM = 4096
@@ -122,6 +129,8 @@ def find_fingerprint(fingerprint, name="input"):
 class Exported:
     """A loaded export: the model of `slices.walk`, and the transforms around it.
 
+    `on_tile`: see `codec.Codec`.
+
     Raises: ModelError if the folder does not hold what its config.json says.
     """
 
@@ -133,19 +142,50 @@ class Exported:
         self.info, self._tf = info, tf
         try:
             self.module = tf.saved_model.load(os.path.join(info.path, "1"))
+            self.tiling = info.config["tiling"]
             tables = self.module.tables
             self.tables = CodingTables(
                 **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
             )
         except (OSError, ValueError, AttributeError, KeyError) as error:
             raise ModelError(
-                f"{info.path}: the model cannot be loaded, it is incomplete"
+                f"{info.path}: the model cannot be loaded, it is incomplete, or of an older release"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
+        self.on_tile = None
+        self.check_arithmetic()
+
+    def check_arithmetic(self):
+        """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
+        profile, name = self.info.config["profile"], self.info.name
+        if profile == PROFILE_FLOAT32:
+            return
+        if profile not in integer.NUMBERS:
+            raise ModelError(
+                f"{name} needs arithmetic profile {profile}, which this version does not know"
+            )
+        exact = self.info.config["exact"]
+        convs = frozen_convolutions(self.info, stored_weights(self.info))
+        if integers_hash(convs) != exact["sha256"]:
+            raise ModelError(f"{self.info.path}: the model's integers are damaged")
+        try:
+            for conv in convs:
+                conv.prove()
+        except ValueError as error:
+            raise ModelError(f"{name}: its arithmetic is not exact: {error}") from error
+        if known_answer(self) != exact["known_answer"]:
+            raise ModelError(
+                f"{name} computes otherwise than it should on this machine: its integer arithmetic "
+                "is not exact here"
+            )
+
+    def padded(self, height, width):
+        """The two sides of a picture as the model sees it, multiples of its stride."""
+        return [-(-side // self.stride) * self.stride for side in (height, width)]
 
     def shapes(self, height, width):
         """Shape (1, h, w, c) of each step's latents for a picture of that size."""
-        padded = [-(-side // self.stride) * self.stride for side in (height, width)]
+        padded = self.padded(height, width)
         shapes = []
         for part in self.parts:
             sides = (side // part["stride"] for side in padded)
@@ -158,15 +198,38 @@ class Exported:
     def analysis(self, rgb, rung):
         """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c]."""
         steps = []
-        latents = self.module.analysis(rgb[None], np.float32([rung]))
+        latents = self.module.to_latents(self._to_y(rgb, rung))
         for part, latent in zip(self.parts, latents, strict=True):
             latent = latent.numpy()
             steps += wavefront.split(latent) if part.get("wavefront") else [latent]
         return steps
 
+    def _to_y(self, rgb, rung):
+        """uint8 [H, W, 3] to y, tile by tile."""
+        nest, padded = self._tf.nest, self.padded(*rgb.shape[:2])
+        grid, y, whole = self._grid(*padded, "analysis"), None, None
+        for tile, (rows, columns) in enumerate(grid):
+            seen = rgb[None, rows.start : rows.stop, columns.start : columns.stop]
+            y = self.module.to_y(seen, np.float32([rung]))
+            if len(grid) == 1:
+                return y
+            flat = [latent.numpy() for latent in nest.flatten(y)]
+            strides = [(rows.stop - rows.start) // latent.shape[1] for latent in flat]
+            if whole is None:
+                whole = [
+                    np.empty(
+                        [1, *(side // stride for side in padded), latent.shape[-1]], np.float32
+                    )
+                    for latent, stride in zip(flat, strides, strict=True)
+                ]
+            for all_of_it, latent, stride in zip(whole, flat, strides, strict=True):
+                _keep(all_of_it[0], latent[0], rows, columns, stride)
+            self._tell(tile + 1, len(grid))
+        return nest.pack_sequence_as(y, whole)
+
     def estimate(self, rgb, rung):
         """Bits of each part by the model's own densities, with rounded latents."""
-        bits = self.module.estimate(rgb[None], np.float32([rung]))
+        bits = self.module.estimate(self.module.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 
     def step(self, k, state, symbols):
@@ -182,19 +245,66 @@ class Exported:
     def finish(self, state, symbols):
         return self.module.finish(state, self._tf.constant(symbols))
 
-    def synthesis(self, y_hat, rung):
-        """Decoded latents to uint8 [H', W', 3], sides padded to the stride."""
-        return self.module.synthesis(y_hat, np.float32([rung]))[0].numpy()
+    def synthesis(self, y_hat, rung, height, width):
+        """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
+        nest, padded = self._tf.nest, self.padded(height, width)
+        grid = self._grid(*padded, "synthesis")
+        if len(grid) == 1:
+            return self.module.synthesis(y_hat, np.float32([rung]))[0, :height, :width].numpy()
+        rgb = np.empty([height, width, 3], np.uint8)
+
+        def seen(latents, rows, columns):
+            stride = padded[0] // latents.shape[1]
+            rows, columns = (slice(s.start // stride, s.stop // stride) for s in (rows, columns))
+            return latents[:, rows, columns]
+
+        for tile, (rows, columns) in enumerate(grid):
+            part = nest.map_structure(lambda a, at=(rows, columns): seen(a, *at), y_hat)
+            part = self.module.synthesis(part, np.float32([rung]))[0].numpy()
+            _keep(rgb, part, rows, columns)
+            self._tell(tile + 1, len(grid))
+        return rgb
+
+    def _grid(self, height, width, margins):
+        if self.tiling is not None:
+            return tiles.grid(height, width, self.tiling, margins, self.stride)
+        if height * width > UNTILED_PIXELS:
+            raise ModelError(
+                f"{self.info.name} sees the whole picture at once, of at most {UNTILED_PIXELS} "
+                f"pixels; this one has {height * width}, sides padded"
+            )
+        return [(tiles.Span(0, height, 0, height), tiles.Span(0, width, 0, width))]
+
+    def _tell(self, done, count):
+        if self.on_tile is not None:
+            self.on_tile(done, count)
+
+
+def _keep(whole, tile, rows, columns, stride=1):
+    """Copies what is kept of a tile [h, w, c] to its place; what lies beyond the whole is cut."""
+    to, of = [], []
+    for span, side in ((rows, whole.shape[0]), (columns, whole.shape[1])):
+        first, last = span.first // stride, min(span.last // stride, side)
+        start = span.start // stride
+        to.append(slice(first, last))
+        of.append(slice(first - start, last - start))
+    whole[tuple(to)] = tile[tuple(of)]
 
 
 def read_weights(path):
     """Weights of an export by the path of the model's variable, float32; needs no TensorFlow.
 
+    Those of frozen layers are what their integers mean.
+
     Raises: ModelError if the folder is no export.
     """
-    return {
-        name: array.astype(np.float32) for name, array in stored_weights(read_info(path)).items()
-    }
+    info = read_info(path)
+    weights = stored_weights(info)
+    for conv in frozen_convolutions(info, weights):
+        for name in conv.arrays:
+            del weights[f"{conv.name}/exact/{name}"]
+        weights[f"{conv.name}/kernel"], weights[f"{conv.name}/bias"] = integer.dequantise(conv)
+    return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
 def stored_weights(info):
@@ -209,13 +319,54 @@ def stored_weights(info):
         blob = pathlib.Path(file).read_bytes()
     except OSError as error:
         raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
-    dtypes = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
     weights = {}
     for name, place in info.config["weights"].items():
-        dtype, shape = np.dtype(dtypes[place["dtype"]]), place["shape"]
+        bfloat16 = place["dtype"] == "bfloat16"
+        dtype, shape = np.dtype(ml_dtypes.bfloat16 if bfloat16 else place["dtype"]), place["shape"]
         flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
         weights[name] = flat.reshape(shape)
     return weights
+
+
+def frozen_convolutions(info, weights):
+    """The `integer.Conv`s of a frozen export, from its `stored_weights`; none of another."""
+    convs = []
+    for described in info.config.get("exact", {}).get("convolutions", ()):
+        conv = integer.Conv.read(described, {})
+        arrays = {name: weights[f"{conv.name}/exact/{name}"] for name in conv.shapes()}
+        convs.append(dataclasses.replace(conv, arrays=arrays))
+    return convs
+
+
+def integers_hash(convs):
+    """SHA-256 of frozen convolutions, hexadecimal."""
+    digest = hashlib.sha256()
+    for conv in convs:
+        digest.update(json.dumps(conv.describe()).encode())
+        for name, array in sorted(conv.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def known_answer(model):
+    """CRC-32 of what a model's steps say to given symbols, ordinary ones and extreme ones.
+
+    model: of `slices.walk`, as `Exported` is, with `shapes`.
+    """
+    crc = 0
+    for extreme in (False, True):
+        state, symbols = {}, None
+        for k, shape in enumerate(model.shapes(2 * model.stride, 3 * model.stride)):
+            state, prior = model.step(k, state, symbols)
+            means = np.rint(np.float64(prior.mu) * 2**integer.MEAN_BITS).astype(np.int64)
+            for numbers in (means, np.int64(prior.indexes)):
+                crc = zlib.crc32(numbers.astype("<i8").tobytes(), crc) if k else crc
+            mixed = (np.arange(np.prod(shape), dtype=np.uint64) + k + 1) * 2654435761 % 2**32
+            symbols = (mixed.reshape(shape) >> 27).astype(np.int32) - 16
+            if extreme:
+                symbols = np.where(symbols < 0, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
+    return f"{crc:08x}"
 
 
 # ------------------------------------------------------------------------------- making an export
@@ -234,14 +385,19 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
     Returns: the `ModelInfo`.
     Raises: InputError if `directory` holds something else than an export.
     """
+    values = {v.path: np.float32(np.array(v)) for v in model.variables}
+    model = float32_twin(model_name, config, values)
+    return save(model, directory, model_name, preset, config, name, weights, note)
+
+
+def save(model, directory, model_name, preset, config, name=None, weights="bfloat16", note=None):
+    """As `export`, of a model whose policy is float32 and which may be frozen."""
     import tensorflow as tf
 
     directory = os.path.normpath(directory)
     check_target(directory)
     name = name or os.path.basename(directory)
     values = {v.path: np.array(v) for v in model.variables}
-    values = {path: np.float32(value) for path, value in values.items()}
-    model = _float32_twin(model_name, config, values)
     stored = {path: _stored(tf, value, weights) for path, value in values.items()}
     module = _module(tf, model, stored)
 
@@ -251,23 +407,25 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
     tf.saved_model.save(module, os.path.join(partial, "1"))
     arrays = {path: variable.numpy() for path, variable in stored.items()}
     tables = {key: variable.numpy() for key, variable in module.tables.items()}
+    note = {"profile": PROFILE_FLOAT32, "portable": False, **(note or {})}
     single = len(model.lambdas) == 1
     described = {
         "name": name,
         "model": model_name,
         "preset": preset,
         "config": dataclasses.asdict(config),
-        "fingerprint": _fingerprint(arrays, tables, model),
-        "profile": PROFILE_FLOAT32,
-        "portable": False,
+        "fingerprint": _fingerprint(arrays, tables, model, note),
+        "profile": note["profile"],
+        "portable": note["portable"],
         "qualities": None if single else [1, 8],
         "default_quality": None if single else DEFAULT_QUALITY,
         "lambdas": list(model.lambdas),
         "stride": model.stride,
         "steps": list(model.parts),
+        "tiling": tiles.measure(model),
         "parameters": int(sum(a.size for a in arrays.values())),
         "measured": [],
-        **(note or {}),
+        **note,
         "weights": places(os.path.join(partial, "1"), arrays),
     }
     with open(os.path.join(partial, "config.json"), "w", encoding="utf-8") as file:
@@ -288,7 +446,7 @@ def check_target(directory):
         raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 
-def _float32_twin(model_name, config, values):
+def float32_twin(model_name, config, values):
     """The same model under the float32 policy: training may have computed in bfloat16."""
     import keras
 
@@ -308,6 +466,8 @@ def _float32_twin(model_name, config, values):
 def _stored(tf, value, weights):
     if weights not in ("bfloat16", "float32"):
         raise InputError(f"weights are stored as bfloat16 or float32, not as {weights}")
+    if np.issubdtype(value.dtype, np.integer):
+        return tf.Variable(value, trainable=False)
     large = value.size >= BFLOAT16_FROM and weights == "bfloat16"
     return tf.Variable(tf.cast(value, tf.bfloat16 if large else tf.float32), trainable=False)
 
@@ -318,13 +478,15 @@ def _module(tf, model, stored):
 
     from tfcodec.coding.tables import CodingTables
 
-    rounded = {path: tf.cast(variable, tf.float32) for path, variable in stored.items()}
+    def unfolded(variable):
+        return tf.cast(variable, tf.float32) if variable.dtype.is_floating else variable
+
     for variable in model.variables:  # the tables are made from the weights as they are stored
-        variable.assign(rounded[variable.path])
+        variable.assign(unfolded(stored[variable.path]))
 
     def with_weights(function):
         def call(*args):
-            mapping = [(v, tf.cast(stored[v.path], tf.float32)) for v in model.variables]
+            mapping = [(v, tf.identity(unfolded(stored[v.path]))) for v in model.variables]
             with keras.StatelessScope(state_mapping=mapping):
                 return function(*args)
 
@@ -346,11 +508,14 @@ def _module(tf, model, stored):
             x = tf.gather(x, tf.minimum(tf.range(whole), side - 1), axis=axis)
         return tf.cast(x, tf.float32) * (1.0 / 255.0)
 
+    def to_y(x, rung):
+        return model.to_y(padded(x), rung)
+
     def analysis(x, rung):
         return model.analysis(padded(x), rung)
 
-    def estimate(x, rung):
-        _, meter = model.rate(model.analysis(padded(x), rung))
+    def estimate(latents):
+        _, meter = model.rate(latents)
         return meter.bits
 
     def step(k, state, symbols):
@@ -373,8 +538,10 @@ def _module(tf, model, stored):
     rung = tf.TensorSpec([1], tf.float32)
     module = tf.Module()
     module.weights = list(stored.values())
+    module.to_y, y = trace(with_weights(to_y), picture, rung)
+    module.to_latents, latents = trace(with_weights(model.to_latents), spec_of(y))
     module.analysis, _ = trace(with_weights(analysis), picture, rung)
-    module.estimate, _ = trace(with_weights(estimate), picture, rung)
+    module.estimate, _ = trace(with_weights(estimate), spec_of(latents))
 
     steps, previous, parts = [], [], model.parts
     if parts[-1].get("wavefront"):
@@ -400,10 +567,11 @@ def _module(tf, model, stored):
     return module
 
 
-def _fingerprint(arrays, tables, model):
+def _fingerprint(arrays, tables, model, note):
     """Hexadecimal of 4 bytes that change with anything that decoding hangs on."""
     digest = hashlib.sha256()
-    digest.update(repr([list(model.parts), model.stride, PROFILE_FLOAT32]).encode())
+    frozen = [note["exact"]["sha256"]] if "exact" in note else []
+    digest.update(repr([list(model.parts), model.stride, note["profile"], *frozen]).encode())
     for name, array in sorted({**arrays, **tables}.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())

@@ -23,7 +23,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from tfcodec.coding.container import DEFAULT_MAX_PIXELS
+from tfcodec.coding.container import DEFAULT_MAX_PIXELS, exceeds
 from tfcodec.errors import ContainerError, InputError
 
 # Pillow logs some faults before it raises them; the exception is enough.
@@ -343,6 +343,8 @@ def _decode(file, name: str, max_pixels: int) -> Picture:
                 f"{name}: {width}x{height} is {width * height} pixels, more than the limit of "
                 f"{max_pixels}; raise it with --max_pixels"
             )
+        if excess := exceeds(height, width, max_pixels):
+            raise InputError(f"{name}: has {excess}")
         raw = _raw_samples(image)  # Pillow forgets it while loading
         try:
             with _libtiff_silenced() if image.format == "TIFF" else contextlib.nullcontext():
@@ -356,7 +358,7 @@ def _decode(file, name: str, max_pixels: int) -> Picture:
                 color = color.transpose(turn)
                 alpha = alpha and alpha.transpose(turn)
             gray = color.mode == "L"
-            rgb = np.asarray(color.convert("RGB"))
+            rgb = np.asarray(color if color.mode == "RGB" else color.convert("RGB"))
             if getattr(image, "is_animated", False):
                 pages = image.format in ("TIFF", "MPO")
                 notices.append(

@@ -103,7 +103,8 @@ class Server(tf.Module):
         self._rungs = np.float32([model.rung(byte) for byte in range(256)])
 
         loaded = model.exported.module
-        for name in ("weights", "analysis", "estimate", "steps", "finish", "synthesis", "tables"):
+        names = ("weights", "to_y", "to_latents", "analysis", "estimate", "steps", "finish")
+        for name in (*names, "synthesis", "tables"):
             setattr(self, name, getattr(loaded, name))
         self.bisected, rows = _channel_steps(self._exported)
         self.stock_tables = StockTables(model.exported.tables, rows)
@@ -429,9 +430,8 @@ def _read_picture(data, max_pixels):
     )
     height, width, depth, kind = shape[0], shape[1], head[24], head[25]
     faults.check((height > 0) & (width > 0), "the picture is damaged or truncated")
-    pixels = tf.maximum(height, 1) * tf.minimum(width, 2**31)
     faults.check(
-        pixels <= max_pixels,
+        stock_container.within(height, width, max_pixels),
         *("the picture has ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
     )
     faults.check(~png | (depth <= 8), "the PNG has 16-bit samples; convert it to 8 bits")

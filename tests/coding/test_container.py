@@ -211,7 +211,7 @@ FLAT = pack(PLAIN)
         (edited(13, "ffffffffff7f", FLAT), "height is longer than 5 bytes"),
         (resealed(FLAT[:13] + b"\0" + FLAT[15:]), "a picture of 768x0 pixels does not exist"),
         (pack(dataclasses.replace(PLAIN, height=10**5, width=10**5)),
-         "claims 100000x100000 pixels, --max_pixels allows 33554432"),
+         "claims 100000x100000 pixels, --max_pixels allows 134217728"),
         (edited(21, "04"), "its 4 lanes claim 16 bytes, 12 are there"),
         (edited(22, "ff" * 14), "the lengths of its 4 lanes are malformed"),
         (edited(23, "61"), "the lengths of its 4 lanes do not end in zero bits"),
@@ -241,8 +241,24 @@ def test_the_caller_sets_the_largest_picture():
     assert unpack(data, max_pixels=110).height == 10
     with pytest.raises(ContainerError, match="claims 11x10 pixels, --max_pixels allows 109"):
         unpack(data, max_pixels=109)
-    assert unpack(pack(dataclasses.replace(PLAIN, height=2**12, width=2**13)))
-    assert DEFAULT_MAX_PIXELS == 2**25
+    assert unpack(pack(dataclasses.replace(PLAIN, height=2**13, width=2**14)))
+    assert DEFAULT_MAX_PIXELS == 2**27
+
+
+def test_a_line_of_pixels_counts_as_the_band_that_models_make_of_it():
+    line = pack(dataclasses.replace(PLAIN, height=2**21, width=1))
+    with pytest.raises(ContainerError, match="claims 1x2097152 pixels, where a side takes as much"):
+        unpack(line)
+    assert unpack(line, max_pixels=2**28).height == 2**21
+    assert unpack(pack(dataclasses.replace(PLAIN, height=2**15, width=1)), max_pixels=2**15)
+
+
+def test_a_file_is_not_longer_than_its_picture_allows():
+    long = pack(dataclasses.replace(PLAIN, height=128, width=128, streams=(bytes(1_500_000),)))
+    with pytest.raises(ContainerError, match="has 15000.. bytes, more than any sound file of 128x"):
+        unpack(long)
+    wide = dataclasses.replace(PLAIN, height=256, width=256, streams=(bytes(1_500_000),))
+    assert unpack(pack(wide)).width == 256
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Laws of the file inside a graph: what container.py reads and writes, and refuses."""
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -139,6 +140,24 @@ def test_every_truncation_is_refused():
 def test_a_file_too_long_is_not_even_looked_at():
     _, error = unpack(bytes(MAX_BYTES + 1))
     assert error.numpy() == b"the file has 4194305 bytes, at most 4194304 are taken"
+
+
+@pytest.mark.parametrize(
+    "height,width,size,message",
+    [
+        (2**32, 2**32, 9, "claims 4294967296x4294967296 pixels, at most"),  # 0 in 64 bits
+        (2**15, 1, 9, ""),
+        (2**15 + 1, 1, 9, "claims 1x32769 pixels, at most"),
+        (128, 128, 1_400_000, "has 1400028 bytes, more than any sound file of 128x128 pixels"),
+        (256, 128, 1_400_000, ""),
+    ],
+)
+def test_both_readers_refuse_what_a_picture_cannot_need(height, width, size, message):
+    container = random_container(np.random.default_rng(0))
+    changes = dict(coder=box.TFC, streams=(bytes(size),), escapes=(), alpha=None)
+    data = box.pack(dataclasses.replace(container, height=height, width=width, **changes))
+    there, here = check_same(data)
+    assert here.startswith(message) and bool(here) == bool(there) == bool(message), here
 
 
 def test_the_symbols_checksum_is_that_of_the_container():

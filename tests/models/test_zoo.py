@@ -16,13 +16,13 @@ from tfcodec.errors import InputError
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = [(name, preset) for name in models.MODELS for preset in models.module(name).PRESETS]
 SHARED = [key for key in ALL if key[0] not in ("octave", "gllmm")]  # these have tests of their own
-TINY = {"widths": (8, 8, 8), "filters": 8, "latents": 12}
+TINY = {"filters": 8, "latents": 12}
 
 
 def _narrow(name, preset):
     """The preset's `Config` with a few channels."""
-    fields = ["filters", "latents"] + ["widths"] * bool(models.config(name, preset).widths)
-    return models.config(name, preset, **{field: TINY[field] for field in fields})
+    widths = (8,) * len(models.config(name, preset).widths)
+    return models.config(name, preset, **TINY, widths=widths)
 
 
 # One preset of each that differ in their width alone.
@@ -43,6 +43,9 @@ PARAMETERS = {
     ("tcm", "n128"): 76_568_148,
     ("weconvene", "n128"): 106_704_396,
     # Counted from the layers of the papers and the authors' code.
+    ("icwem", "n64"): 45_812_770,
+    ("icwem", "n96"): 59_765_668,
+    ("icwem", "n128"): 77_200_166,
     ("octave", "n256"): 30_774_506,
     ("octave", "n448"): 85_419_722,
     ("gllmm", "n128"): 17_850_124,
@@ -102,7 +105,7 @@ def test_the_list_has_a_line_a_model():
     [(name, preset) for name, preset in SHARED if models.config(name, preset).widths],
 )
 def test_every_weight_of_a_compact_model_receives_a_gradient(name, preset):
-    model = models.build(name, preset, **TINY).build_weights()
+    model = models.module(name).build(_narrow(name, preset), name=name).build_weights()
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:  # away from the start, where some kernels are zero
         if weight.path.endswith("kernel"):

@@ -22,8 +22,13 @@ from tfcodec.errors import ContainerError
 
 MAGIC = b"tfcd"
 VERSION = 1
-# Decoding takes about 210 bytes of memory a pixel: this is a picture that 8 GiB can hold.
-DEFAULT_MAX_PIXELS = 2**25
+# The default model takes some 35 bytes of memory a pixel (benchmarks/large.py): 5 GB for so many.
+DEFAULT_MAX_PIXELS = 2**27
+# Models pad sides to multiples of up to 128: a line of pixels costs what a band costs. Whatever the
+# limit, a band of so many pixels is no harm.
+PADDED_SIDE, SMALL_PIXELS = 128, 2**22
+MAX_BYTES_PER_PIXEL = 16  # no sound file comes near
+SPARE_BYTES = 2**20  # of which a small picture may take more
 QUALITY_STEPS = 32  # in a unit of quality: the byte in the file is 32 (quality - 1)
 MAX_LANES = 1024
 
@@ -95,6 +100,23 @@ class Container:
             raise ValueError(f"a checksum has 32 bits, got {self.checksum}")
 
 
+def exceeds(height: int, width: int, max_pixels: int) -> str:
+    """Why a picture of that size is beyond the limit: half a sentence, empty if it is not."""
+    if height * width > max_pixels:
+        return f"{width}x{height} pixels, --max_pixels allows {max_pixels}"
+    if _padded(height, width) > max(max_pixels, SMALL_PIXELS):
+        return (
+            f"{width}x{height} pixels, where a side takes as much work as {PADDED_SIDE}; "
+            f"--max_pixels allows {max_pixels}"
+        )
+    return ""
+
+
+def _padded(height: int, width: int) -> int:
+    """Pixels that a model may have to see."""
+    return max(height, PADDED_SIDE) * max(width, PADDED_SIDE)
+
+
 def pack(container: Container) -> bytes:
     """The bytes of the file."""
     lanes = len(container.streams)
@@ -135,9 +157,12 @@ def unpack(data: bytes, name: str = "input", max_pixels: int | None = None) -> C
     layout = _read_layout(data, name)
     height, width = layout.height, layout.width
     max_pixels = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
-    if height * width > max_pixels:
+    excess = exceeds(height, width, max_pixels)
+    if excess:
+        raise ContainerError(f"{name}: claims {excess}")
+    if len(data) > MAX_BYTES_PER_PIXEL * _padded(height, width) + SPARE_BYTES:
         raise ContainerError(
-            f"{name}: claims {width}x{height} pixels, --max_pixels allows {max_pixels}"
+            f"{name}: has {len(data)} bytes, more than any sound file of {width}x{height} pixels"
         )
     lanes = 1 << layout.log2_lanes
     if lanes > MAX_LANES:

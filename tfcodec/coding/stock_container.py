@@ -17,6 +17,18 @@ _LANES = 10  # log2 of the bytes that the CRC takes at a time
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
 
 
+def within(height, width, max_pixels):
+    """Whether `container.exceeds` has no objection; tensors of int64, at most 35 bits each."""
+    height, width = (tf.minimum(tf.cast(side, tf.int64), 2**31) for side in (height, width))
+    sound = height * width <= max_pixels
+    return sound & (_padded(height, width) <= max(max_pixels, box.SMALL_PIXELS))
+
+
+def _padded(height, width):
+    """`container._padded` of tensors of int64."""
+    return tf.maximum(height, box.PADDED_SIDE) * tf.maximum(width, box.PADDED_SIDE)
+
+
 def unpack(data, max_pixels, max_bytes):
     """The fields of a file.
 
@@ -64,8 +76,13 @@ def unpack(data, max_pixels, max_bytes):
     reader.check(_little_endian(tail[4:]) == actual, "damaged, its CRC-32 does not match")
 
     reader.check(
-        height * width <= max_pixels,
+        within(height, width, max_pixels),
         *("claims ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
+    )
+    most = box.MAX_BYTES_PER_PIXEL * _padded(height, width) + box.SPARE_BYTES
+    reader.check(
+        tf.cast(size, tf.int64) <= most,
+        *("has ", size, " bytes, more than any sound file of ", width, "x", height, " pixels"),
     )
     reader.check(
         (height > 0) & (width > 0), "a picture of ", width, "x", height, " pixels does not exist"

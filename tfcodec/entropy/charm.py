@@ -24,9 +24,11 @@ import keras
 from keras import ops
 
 from tfcodec.entropy import gaussian
+from tfcodec.layers import exact
 from tfcodec.layers.bound import lower_bound
 from tfcodec.layers.tcm import ContextAttention
 
+SLOPES = {"relu": 0, "leaky": 0.125}  # of those that can be frozen into integers
 ACTIVATIONS = {
     "gelu": lambda x: ops.gelu(x, approximate=False),
     "relu": ops.relu,
@@ -277,15 +279,48 @@ class ChARM(keras.layers.Layer):
             y_hat = self.slices[k](state.pop("lrp_support"), y_hat)
         return {**state, f"{self.groups[g].name}{i}": y_hat}
 
+    def entropy_chains(self):
+        """The nets of all slices, see `CodecModel.entropy_chains`."""
+        chains = []
+        for (g, i), layer in zip(self.order, self.slices, strict=True):
+            group = self.groups[g]
+            if group.attention:
+                raise ValueError(f"its slices are behind an attention of {group.attention} blocks")
+            if group.lrp:
+                raise ValueError("its latent residual prediction, a tanh, feeds later slices")
+            if group.activation not in SLOPES or group.scale != "log":
+                raise ValueError(f"its slices' nets use {group.activation} and emit {group.scale}")
+            known = sum(g.channels for g in self.groups if g.name in group.given)
+            known += sum(group.slices[: self._seen(group, i)])
+            nets = {"mean": (("mu", layer.filters), ("log_scale", layer.filters))}
+            if not group.joint:
+                nets = {
+                    name: (part,)
+                    for name, part in zip(("mean", "scale"), nets["mean"], strict=True)
+                }
+            for name, outputs in nets.items():
+                convs = getattr(layer, name).convs
+                slopes = [SLOPES[group.activation]] * (len(convs) - 1) + [1]
+                maps = self.means if name == "mean" else self.scales
+                blocks = (maps, known) if known else (maps,)
+                found = tuple(zip(convs, slopes, strict=True))
+                chains.append(exact.Chain(layer, name, found, outputs, blocks))
+        return chains
+
     def start_at(self, spread):
-        """Sets the scales' biases, so that coding starts at a spread (standard deviation) [C] of
-        all channels; for groups that emit the logarithm."""
+        """Makes coding start at a spread (standard deviation) [C] of all channels, whatever the
+        context; for groups that emit the logarithm.
+
+        The last convolutions start at zero: latents of some hundreds, through random kernels, would
+        give scales that are wrong by as much in logarithm.
+        """
         first = 0
         for layer, width in zip(self.slices, self.widths, strict=True):
             here = ops.log(
                 ops.convert_to_tensor(spread[first : first + width]) + gaussian.SCALE_MIN
             )
-            bias = (layer.mean if layer.group.joint else layer.scale).convs[-1].bias
+            last = (layer.mean if layer.group.joint else layer.scale).convs[-1]
             start = [ops.zeros((width,)), here] if layer.group.joint else [here]
-            bias.assign(ops.concatenate(start))
+            last.bias.assign(ops.concatenate(start))
+            last.kernel.assign(ops.zeros(last.kernel.shape))
             first += width

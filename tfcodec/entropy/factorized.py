@@ -60,7 +60,9 @@ class FactorizedPrior(keras.layers.Layer):
             name="quantiles",
             shape=(channels, 3),
             initializer=lambda shape, dtype=None: ops.cast(
-                ops.broadcast_to(ops.convert_to_tensor(quantiles), shape), dtype
+                # Not broadcast: PyTorch cannot write to memory that elements share.
+                ops.tile(ops.convert_to_tensor(quantiles)[None], (shape[0], 1)),
+                dtype,
             ),
         )
 

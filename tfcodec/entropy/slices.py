@@ -73,15 +73,19 @@ class SliceEncoder:
     """
 
     def __init__(self, latents, coder):
-        self.latents, self.coder = latents, coder
+        self.latents, self.coder = list(latents), coder
         self.num_steps = len(latents)
         self.symbols = []
 
     def __call__(self, k, prior):
         residual = np.asarray(self.latents[k]) - np.asarray(prior.mu)
+        self.latents[k] = None  # needed no longer, and large if the picture is
+        np.rint(residual, out=residual)
         # Not-a-number (a broken model) would become an arbitrary integer: make it zero.
-        rounded = np.nan_to_num(np.rint(residual), nan=0.0)
-        symbols = np.clip(rounded, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
+        np.nan_to_num(residual, copy=False, nan=0.0)
+        np.clip(residual, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=residual)
+        symbols = residual.astype(np.int32)
+        del residual
         prior.encode(symbols, self.coder)
         self.symbols.append(symbols)
         return symbols

@@ -57,43 +57,64 @@ class DenseBlock(keras.layers.Layer):
 class FeatureEnhancement(keras.layers.Layer):
     """x + 0.2 F(x), with F two dense blocks around convolutions of 1x1, 3x3 and 1x1.
 
-    It starts as the identity. Between the three inner convolutions the original has no activation,
-    so that they are one linear map; `activate` puts leaky ReLUs there.
+    It starts as the identity, and adds in the precision of x: only F follows a policy of bfloat16,
+    which cannot tell all grey levels apart. Between the three inner convolutions the original has
+    no activation, so that they are one linear map; `activate` puts leaky ReLUs there.
 
     Args:
-        width: channels inside.
+        width: channels inside; a convolution of the dense blocks adds half as many.
         activate: see above; False is what the papers' code computes.
-    Input and output: [B, H, W, C]. Parameters at C = 3 and the defaults: 313,987.
+        squeeze: F sees the blocks of squeeze x squeeze pixels as channels, for as many times less
+            arithmetic; 1, at full resolution, in the papers.
+    Input and output: [B, H, W, C], H and W multiples of `squeeze`. Parameters at C = 3 and the
+        defaults: 313,987.
     """
 
-    def __init__(self, width=64, activate=False, **kwargs):
-        super().__init__(**kwargs)
-        self.width, self.activate = width, activate
+    def __init__(self, width=64, activate=False, squeeze=1, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.width, self.activate, self.squeeze = width, activate, squeeze
         policy = self.dtype_policy
-        self.dense_in = DenseBlock(width, dtype=policy, name="dense_in")
+        # As PyTorch's layers start.
+        start = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        self.dense_in = DenseBlock(width, width // 2, dtype=policy, name="dense_in")
         self.convs = [
-            keras.layers.Conv2D(width, size, padding="same", dtype=policy, name=f"conv{k}")
+            keras.layers.Conv2D(
+                width,
+                size,
+                padding="same",
+                kernel_initializer=start.clone(),
+                dtype=policy,
+                name=f"conv{k}",
+            )
             for k, size in enumerate((1, 3, 1))
         ]
 
     def build(self, input_shape):
-        inner = (*input_shape[:3], self.width)
-        self.dense_out = DenseBlock(input_shape[-1], dtype=self.dtype_policy, name="dense_out")
-        self.dense_in.build(input_shape)
+        outer = (None, None, None, input_shape[-1] * self.squeeze**2)
+        inner = (None, None, None, self.width)
+        self.dense_out = DenseBlock(
+            outer[-1], self.width // 2, dtype=self.dtype_policy, name="dense_out"
+        )
+        self.dense_in.build(outer)
         for conv in self.convs:
             conv.build(inner)
         self.dense_out.build(inner)
 
     def call(self, x):
-        y = self.dense_in(x)
+        y = x if self.squeeze == 1 else ops.space_to_depth(x, self.squeeze)
+        y = self.dense_in(y)
         for conv in self.convs:
             y = conv(y)
             if self.activate:
                 y = ops.leaky_relu(y, SLOPE)
-        return x + RESIDUAL * self.dense_out(y)
+        y = self.dense_out(y)
+        if self.squeeze > 1:
+            y = ops.depth_to_space(y, self.squeeze)
+        return x + RESIDUAL * ops.cast(y, x.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "width": self.width, "activate": self.activate}
+        config = {"width": self.width, "activate": self.activate, "squeeze": self.squeeze}
+        return {**super().get_config(), **config}

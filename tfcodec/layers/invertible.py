@@ -27,16 +27,19 @@ class InvertibleConv1x1(keras.layers.Layer):
         start = keras.initializers.Orthogonal(seed=self.seed)
         self.kernel = self.add_weight(name="kernel", shape=(channels, channels), initializer=start)
 
-    def call(self, x):
-        return ops.matmul(x, self.kernel)
+    def call(self, x, inverse=False):
+        return ops.matmul(x, self._inverse_kernel(x.dtype) if inverse else self.kernel)
 
     def inverse(self, y):
+        return self(y, inverse=True)
+
+    def _inverse_kernel(self, dtype):
         kernel = ops.cast(self.kernel, "float32")
         inverse = ops.inv(kernel)
         # One Newton step squares the relative error that float32 elimination leaves.
         identity = ops.eye(kernel.shape[0])
         inverse = ops.matmul(inverse, 2.0 * identity - ops.matmul(kernel, inverse))
-        return ops.matmul(y, ops.cast(inverse, y.dtype))
+        return ops.cast(inverse, dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -1,0 +1,183 @@
+"""ICWEM: a channel-wise entropy model, and an invertible network around the transforms (J-S. Liao's
+code of that name, https://github.com/J-S-Liao/ICWEM; network and enhancement after Xie, Cheng,
+Chen, "Enhanced Invertible Encoding for Learned Image Compression", ACM MM 2021,
+https://arxiv.org/abs/2108.03690).
+
+    x ─► enhance ─► invertible ─► v ─► analysis ─► y ─► Q, slice by slice (as in tcm) ─► y_hat
+    x_hat ◄─ enhance ◄─ inverse ◄─ v_hat ◄─ synthesis ◄────────────────────────────────────┘
+
+`n64`, `n96` and `n128` are LIC-TCM inside the authors' pixel network, which stays at three channels
+and full resolution: 45,812,770, 59,765,668 and 77,200,166 parameters. The authors' decoder clamps
+v_hat to [0, 1], where v is not confined to that; ours clamps pixels alone.
+
+In `compact` the invertible network does the work of the transforms down to a quarter of the
+picture's sides: two levels that squeeze, each begun at the orthogonal principal components of 2x2
+blocks, between which the couplings predict, the weak ones from the strong and the strong from the
+weak. Encoder and decoder share these weights. Slices are coded with convolutions alone.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.layers.enhancement import FeatureEnhancement
+from tfcodec.layers.invertible import InvertibleNetwork
+from tfcodec.models import tcm
+from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.transforms import (
+    ShortcutAnalysis,
+    ShortcutSynthesis,
+    compact_hyper_features,
+    principal_components,
+)
+
+# The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
+LAMBDAS = (0.0035, 0.0067, 0.013, 0.025, 0.05)
+LAMBDAS_MS_SSIM = (3.0, 8.0, 16.0, 36.0, 64.0)
+KERNEL_SIZES = (5, 5, 3, 3)  # of the couplings, one a level
+# Of the compact transforms' stages that stand in for the levels, where there is no network.
+REPLACED = (32, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    filters: int = 128  # N, of each branch
+    latents: int = 320  # M
+    slices: int = 5
+    hyper_latents: int = 192  # of z
+    enhancement: int = 64  # channels inside; 0 leaves the enhancement out
+    levels: int = 4  # of the invertible network; 0 leaves it out
+    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
+    lambdas: tuple[float, ...] = LAMBDAS[2:3]
+    gain_level: float = 1.0
+
+
+PRESETS = {
+    "compact": Config(
+        32,
+        192,
+        slices=4,
+        hyper_latents=32,
+        enhancement=16,
+        levels=2,
+        widths=(60,),
+        lambdas=LADDER,
+        gain_level=16.0,
+    ),
+    "n64": Config(64),
+    "n96": Config(96),
+    "n128": Config(128),
+}
+
+
+class PixelTransform(keras.layers.Layer):
+    """Enhancement and invertible network around an analysis; `inverse` stands after a synthesis.
+
+        call:    v = network(enhance(x) - centre)
+        inverse: x_hat = restore(network^-1(v_hat) + centre)
+
+    `restore` is an enhancement of its own: it does not undo `enhance`.
+
+    Args:
+        enhancement: channels inside the enhancement; 0 for none.
+        kernel_sizes: of the network's couplings, one a level; empty for no network.
+        couplings: a level.
+        squeeze: of the network, and of the enhancement.
+        centre: see above.
+        activate: of the enhancement.
+    Input:  x [B, H, W, 3] in [0, 1].
+    Output: v [B, H / s, W / s, 3 s^2] with s = squeeze ^ levels, float32, not confined to [0, 1].
+    """
+
+    def __init__(
+        self, enhancement, kernel_sizes, couplings, squeeze=1, centre=0.0, activate=False, **kwargs
+    ):
+        super().__init__(dtype="float32", **kwargs)
+        self.centre, self.enhance, self.restore, self.network = centre, None, None, None
+        if enhancement:
+            self.enhance, self.restore = (
+                FeatureEnhancement(enhancement, activate, squeeze, name=name)
+                for name in ("enhance", "restore")
+            )
+        if kernel_sizes:
+            self.network = InvertibleNetwork(kernel_sizes, couplings, squeeze, name="network")
+
+    def build(self, input_shape):
+        for layer in (self.enhance, self.network, self.restore):
+            if layer is not None:
+                layer.build(input_shape)
+
+    def call(self, x):
+        x = (x if self.enhance is None else self.enhance(x)) - self.centre
+        return x if self.network is None else self.network(x)
+
+    def inverse(self, v):
+        x = (v if self.network is None else self.network.inverse(v)) + self.centre
+        return x if self.restore is None else self.restore(x)
+
+    def principal_start(self, x):
+        """Sets the network's 1x1 convolutions to the principal components of pictures, level by
+        level; x: float32 [B, H, W, 3] in [0, 1]. For a network as it is before training."""
+        if self.network is None:
+            return
+        x = np.float32(x) - self.centre
+        for conv, *_ in self.network.levels:
+            x = ops.convert_to_numpy(ops.space_to_depth(x, self.network.squeeze))
+            conv.kernel.assign(np.float32(principal_components(x)))
+            x = x @ ops.convert_to_numpy(conv.kernel)
+
+
+def build(cfg, name="icwem"):
+    """The codec of a `Config`, weights not yet created."""
+    slices = even_slices(cfg.latents, cfg.slices)
+    if cfg.widths:
+        kernel_sizes = (3,) * cfg.levels
+        pixels = PixelTransform(
+            cfg.enhancement, kernel_sizes, 2, squeeze=2, centre=0.5, activate=True, name="pixels"
+        )
+        widths = cfg.widths if cfg.levels else (*REPLACED, *cfg.widths)
+        options = dict(centre=0.0, blocks=1)
+        analysis = ShortcutAnalysis(widths, cfg.latents, 3, name="analysis", **options)
+        synthesis = ShortcutSynthesis(widths, 3 * 4**cfg.levels, name="synthesis", **options)
+        hyper_analysis, hyper_means = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+        hyper_scales, means, scales = None, cfg.filters * 4 // 3, 0
+        group = Group(
+            "y",
+            slices,
+            widths=(48, 32),
+            kernels=(3, 1, 1),
+            activation="leaky",
+            lrp=False,
+            joint=True,
+            scale="log",
+        )
+        y_stride = 2 ** (cfg.levels + len(widths) + 1)
+    else:
+        pixels = PixelTransform(cfg.enhancement, KERNEL_SIZES[: cfg.levels], 3, name="pixels")
+        analysis, synthesis = tcm.transforms(cfg)
+        hyper_analysis, hyper_means, hyper_scales = tcm.hyper_transforms(cfg)
+        means = scales = cfg.latents
+        group = Group("y", slices, attention="swin")
+        y_stride = 16
+    return ChannelwiseCodec(
+        analysis,
+        synthesis,
+        hyper_analysis,
+        hyper_means,
+        hyper_scales,
+        [group],
+        pixels=pixels,
+        latents=cfg.latents,
+        hyper_latents=cfg.hyper_latents,
+        means=means,
+        scales=scales,
+        y_stride=y_stride,
+        stride=4 * y_stride if cfg.widths else 128,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        name=name,
+    )

@@ -218,8 +218,8 @@ def _alive(workers):
         if workers == 1:
             raise
         raise TfcodecError(
-            "another worker stopped answering; start all of them again, the run continues from "
-            f"its newest checkpoint ({str(error).strip().splitlines()[0][:200]})"
+            "another worker stopped answering; start all of them again, the run continues from its "
+            "newest checkpoint"
         ) from error
 
 

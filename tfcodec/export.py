@@ -147,9 +147,10 @@ class Exported:
             self.tables = CodingTables(
                 **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
             )
-        except (OSError, ValueError, AttributeError, KeyError) as error:
+        except (OSError, ValueError, AttributeError, KeyError, tf.errors.OpError) as error:
             raise ModelError(
-                f"{info.path}: the model cannot be loaded, it is incomplete, or of an older release"
+                f"{info.path}: the model cannot be loaded, it is incomplete, damaged, or of an "
+                "older release"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
         self.on_tile = None

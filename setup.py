@@ -6,6 +6,9 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = (HERE / "tfcodec" / "version.txt").read_text().strip()
+# What it forgets to declare: its metadata are, from 1.17 on, of a later protobuf than TensorFlow
+# 2.17's, and it imports importlib_resources.
+TFDS = ["tensorflow-datasets~=4.9.0", "tensorflow-metadata~=1.16.0", "importlib_resources>=6"]
 
 setuptools.setup(
     name="tfcodec",
@@ -48,6 +51,7 @@ setuptools.setup(
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
         "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
         "convert": ["torch>=2.6"],
+        "tfds": TFDS,
         "fuzz": ["atheris>=3"],
         "test": [
             "pytest>=8",
@@ -59,6 +63,8 @@ setuptools.setup(
             "grpcio>=1.60",
             "tensorflow-serving-api~=2.17.0",
             "matplotlib>=3.8",
+            "jax~=0.5.0",  # later versions want numpy 2
+            *TFDS,
         ],
     },
     entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},

@@ -2,6 +2,8 @@
 
     python train_tf.py --model mbt2018_mean --preset compact --data photos/ --run_dir runs/first \\
         --steps 20000 --export runs/first/export
+
+A recipe is a file of such flags: --flagfile recipes/mbt2018_mean-compact.flags; flags after it win.
 """
 
 import argparse
@@ -35,7 +37,16 @@ def parser():
         metavar="FIELD=VALUE[,..]",
         help="replace fields of the preset's configuration, such as wavelet=5/3",
     )
-    flags.add_argument("--data", help="folders, files or globs of pictures, commas between")
+    flags.add_argument(
+        "--flagfile",
+        metavar="FILE",
+        help="read flags from a file, one --FLAG=VALUE a line, # begins a comment; see recipes/",
+    )
+    flags.add_argument(
+        "--data",
+        help="folders, files or globs of pictures or TFRecords, or tfds:NAME[:SPLIT]; "
+        "commas between",
+    )
     flags.add_argument("--validation", help="pictures held out of --data, named like it")
     flags.add_argument(
         "--run_dir",
@@ -53,6 +64,17 @@ def parser():
         help="with every checkpoint, also write the averaged weights there, for --init_from",
     )
     flags.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
+    flags.add_argument(
+        "--strategy",
+        choices=("default", "mirrored", "multiworker"),
+        default="default",
+        help="one device, all GPUs of this machine, or all machines of the variable TF_CONFIG",
+    )
+    flags.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits in every run (TensorFlow; slower on GPUs)",
+    )
     flags.add_argument("--name", help="name of the export; default: the folder's")
     for field in dataclasses.fields(training.Settings):
         flags.add_argument(
@@ -61,6 +83,36 @@ def parser():
             default=field.default,
             help=f"default {field.default}",
         )
+    return flags
+
+
+def expanded(argv):
+    """The command line with every --flagfile replaced by the flags in it.
+
+    Raises: InputError if the file cannot be read or a line in it is no --FLAG=VALUE.
+    """
+    from tfcodec.errors import InputError
+
+    flags, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, path = word.partition("=")
+        if name != "--flagfile":
+            flags.append(word)
+            continue
+        path = path if equals else rest.pop(0) if rest else ""
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = [line.strip() for line in file]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--flagfile {path!r} cannot be read ({error})") from None
+        for number, line in enumerate(lines, start=1):
+            if line and not line.startswith("#"):
+                if not line.startswith("--") or " " in line.partition("=")[0]:
+                    raise InputError(
+                        f"{path}, line {number}: expected --FLAG=VALUE, found {line!r}"
+                    )
+                flags.append(line)
     return flags
 
 
@@ -89,27 +141,25 @@ def _changes(text, config):
 
 def main(argv=None):
     """Parses flags, trains, exports; returns the exit code."""
-    args = parser().parse_args(argv)
-
-    from absl import logging
-
-    from tfcodec import models
     from tfcodec.errors import TfcodecError
 
-    logging.set_verbosity(logging.INFO)
     try:
+        args = parser().parse_args(expanded(sys.argv[1:] if argv is None else argv))
+
+        from absl import logging
+
+        from tfcodec import models
+
+        logging.set_verbosity(logging.INFO)
         if args.list:
             for name in models.MODELS:
                 print(f"{name}: {' '.join(models.module(name).PRESETS)}")
             return 0
-        config = models.config(args.model, args.preset)
-        config = dataclasses.replace(config, **_changes(args.config, config))
-        if args.lmbda is not None:
-            config = dataclasses.replace(config, lambdas=args.lmbda)
+        config, settings = chosen(args)
         if args.describe:
             print(json.dumps(models.describe(args.model, args.preset, config), indent=1))
             return 0
-        train(args, config)
+        train(args, config, settings)
         return 0
     except TfcodecError as error:
         print(f"train_tf: {error}", file=sys.stderr)
@@ -118,43 +168,77 @@ def main(argv=None):
         return 130
 
 
-def train(args, config):
-    """Trains (or continues) the run that the flags describe, and exports it."""
-    import numpy as np
-    from absl import logging
+def chosen(args):
+    """(configuration of the model, `training.Settings`) of the flags.
 
-    from tfcodec import data, export, models, training
+    Raises: InputError for a combination that cannot be trained.
+    """
+    from tfcodec import models, training
     from tfcodec.errors import InputError
 
+    config = models.config(args.model, args.preset)
+    config = dataclasses.replace(config, **_changes(args.config, config))
+    if args.lmbda is not None:
+        config = dataclasses.replace(config, lambdas=args.lmbda)
     settings = training.Settings(
         **{f.name: getattr(args, f.name) for f in dataclasses.fields(training.Settings)}
     )
+    training.check(settings)
+    if settings.distortion == "ms_ssim" and args.lmbda is None:
+        raise InputError(
+            "--distortion=ms_ssim needs --lambda: it multiplies 1 - MS-SSIM, from about 2 to 100"
+        )
+    return config, settings
+
+
+def train(args, config, settings):
+    """Trains (or continues) the run that the flags describe, and exports it."""
+    from tfcodec import export, training
+    from tfcodec.errors import InputError
+
     if not args.data and settings.steps:
         raise InputError("--data is needed: folders, files or globs of training pictures")
     if args.export:
         export.check_target(args.export)
     training.set_precision(settings)
+    with training.backend().scope(args.strategy, args.deterministic):
+        trainer, validation = prepared(args, config, settings)
+        if trainer.backend.chief:
+            os.makedirs(args.run_dir, exist_ok=True)
+            with open(os.path.join(args.run_dir, "model.json"), "w") as file:
+                described = {"model": args.model, "preset": args.preset}
+                json.dump({**described, "config": dataclasses.asdict(config)}, file, indent=1)
+        training.fit(trainer, args.run_dir, validation, args.weights_dir)
+    if args.export and trainer.backend.chief:
+        with trainer.averaged() as averaged:
+            export.export(averaged, args.export, args.model, args.preset, config, name=args.name)
+
+
+def prepared(args, config, settings):
+    """(trainer, pictures for validation or None) of the flags, before the first step."""
+    import keras
+    import numpy as np
+    from absl import logging
+
+    from tfcodec import data, models, training
+
+    # A run that is killed before its first checkpoint begins anew from the same weights.
+    keras.utils.set_random_seed(settings.seed)
     model = models.module(args.model).build(config, name=args.model).build_weights()
     if args.init_from:
         training.initialise(model, args.init_from)
     held_out = data.find(args.validation) if args.validation else []
     validation = data.Pictures(held_out, settings.crop) if held_out else None
-    paths = [path for path in data.find(args.data) if path not in held_out] if args.data else []
-    pictures = data.Pictures(paths, settings.crop) if paths else ()
+    sources = data.find(args.data) if args.data else []
+    withheld = set(held_out)
+    sources = [source for source in sources if source not in withheld]
+    pictures = data.Pictures(sources, settings.crop) if sources else ()
     if pictures and pictures.skipped:
         logging.info("left out %d unreadable or small pictures", len(pictures.skipped))
     if pictures and not args.init_from:
         first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
         model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
-    trainer = training.Trainer(model, pictures, settings)
-    os.makedirs(args.run_dir, exist_ok=True)
-    with open(os.path.join(args.run_dir, "model.json"), "w") as file:
-        described = {"model": args.model, "preset": args.preset}
-        json.dump({**described, "config": dataclasses.asdict(config)}, file, indent=1)
-    training.fit(trainer, args.run_dir, validation, args.weights_dir)
-    if args.export:
-        with trainer.averaged() as averaged:
-            export.export(averaged, args.export, args.model, args.preset, config, name=args.name)
+    return training.Trainer(model, pictures, settings), validation
 
 
 if __name__ == "__main__":

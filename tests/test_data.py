@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -87,7 +89,37 @@ def test_a_crop_is_where_the_plan_says(folder):
 
 
 def test_prefetching_keeps_the_order_and_raises_what_the_maker_raises():
-    assert list(data.prefetch(lambda k: k * k, 3, 7)) == [9, 16, 25, 36]
+    for threads in (1, 3):
+        made = data.prefetch(lambda k: k * k, 3, 7, threads)
+        assert [item for item, waited in made] == [9, 16, 25, 36]
     assert list(data.prefetch(lambda k: k, 3, 3)) == []
     with pytest.raises(ZeroDivisionError):
         list(data.prefetch(lambda k: 1 / k, -1, 2))
+
+
+def test_prefetching_tells_how_long_an_item_was_waited_for():
+    def make(k):
+        time.sleep(0.2)
+
+    patient, at_once = data.prefetch(make, 0, 2), data.prefetch(make, 0, 2)
+    assert next(at_once)[1] > 0.1 and next(at_once)[1] > 0.1
+    next(patient)
+    time.sleep(1.0)
+    assert next(patient)[1] < 0.1
+
+
+def test_a_picture_that_cannot_be_decoded_is_stood_in_for_named_and_counted(folder, monkeypatch):
+    notices = []
+    monkeypatch.setattr(data.logging, "warning", lambda text, *v: notices.append(text % v))
+    content = (folder / "b.jpg").read_bytes()
+    (folder / "b.jpg").write_bytes(content[: len(content) // 2])  # its header is sound
+    for order in ((0, 1, 2), (2, 1, 0)):
+        pictures = data.Pictures(data.find(str(folder)), 16)
+        found = {k: pictures[k] for k in order}
+        assert len(pictures) == 3 and not pictures.skipped and pictures.failed == {1}
+        np.testing.assert_array_equal(found[1], found[2])  # whenever it is asked for
+    assert len(notices) == 2 and f"left out {folder}/b.jpg: " in notices[0]
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:100])
+    (folder / "more/c.PNG").unlink()
+    with pytest.raises(InputError, match="none of the 2 pictures can be decoded"):
+        data.Pictures(data.find(str(folder)), 16)[1]

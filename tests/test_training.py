@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 import types
 
 import keras
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcodec import data, losses, models, training
+from tfcodec import checkpoint, complexity, data, losses, models, training
 from tfcodec.errors import InputError
+from tfcodec.optimizer import Adam
 
 SETTINGS = training.Settings(
     steps=6,
@@ -54,7 +56,7 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
     start = _state(straight)
     training.fit(straight, str(tmp_path / "a"), validation=pictures)
     assert [r["step"] for r in _records(tmp_path / "a")] == [2, 3, 4, 6, 6]
-    names = [path.rsplit("/", 1)[-1] for path in training.checkpoints(str(tmp_path / "a"))]
+    names = [path.rsplit("/", 1)[-1] for path in checkpoint.listed(str(tmp_path / "a"))]
     assert names == ["step-00000003", "step-00000006"]
     points = _records(tmp_path / "a")[-1]["validation"]
     assert len(points) == 8 and all(p["bpp"] > 0 and p["psnr"] > 5 for p in points)
@@ -93,31 +95,116 @@ def test_weights_of_another_model_or_of_nothing_are_refused(pictures, tmp_path):
         training.initialise(_model(), str(tmp_path / "empty"))
 
 
-def test_a_checkpoint_half_written_is_not_seen(tmp_path):
-    (tmp_path / "step-00000002.partial").mkdir()
-    assert training.checkpoints(str(tmp_path)) == []
-    assert training.checkpoints(str(tmp_path / "missing")) == []
+def test_a_step_that_is_no_number_changes_nothing_and_is_counted(pictures, monkeypatch):
+    trainer = training.Trainer(_model(), pictures, SETTINGS)
+    objective = trainer.objective
+    loss_at, gradient_at = (trainer.plan(step)["key"][0] for step in (1, 3))
+
+    def bad(x, rung, keys, iteration):
+        loss, metrics = objective(x, rung, keys, iteration)
+        fault = keras.ops.where(keys[0] == loss_at, float("nan"), 0.0)
+        # Nothing, with a gradient whose norm overflows.
+        spike = keras.ops.where(keys[0] == gradient_at, 1e38, 0.0)
+        return loss + fault + spike * (loss - keras.ops.stop_gradient(loss)), metrics
+
+    bad_steps = {2, 4}
+    monkeypatch.setattr(trainer, "objective", bad)
+    states, skipped = [_state(trainer)], [0]
+    for step, measured in trainer.run(5):
+        states.append(_state(trainer))
+        skipped.append(int(trainer.skipped.numpy()))
+        assert np.isfinite(float(measured["loss"]))  # that before the faults
+        changed = [p for p in states[-1] if np.any(states[-1][p] != states[-2][p])]
+        assert (changed == []) == (step in bad_steps), (step, changed)
+    assert skipped == [0, 0, 1, 1, 2, 2] and trainer.step == 5
+    assert int(states[-1]["adam/iteration"]) == 3
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_in_a_sentence(tmp_path):
-    diverged = types.SimpleNamespace(
-        settings=SETTINGS, step=0, run=lambda last: iter([(2, {"loss": float("nan")})])
+def test_too_many_steps_that_are_no_numbers_end_the_run_in_a_sentence(
+    pictures, tmp_path, monkeypatch
+):
+    settings = dataclasses.replace(SETTINGS, steps=50, skip_limit=3, checkpoint_every=0)
+    trainer = training.Trainer(_model(), pictures, settings)
+    nothing = ({"loss": keras.ops.zeros(()), "mse": keras.ops.ones(())},)
+    monkeypatch.setattr(trainer, "objective", lambda *a: (keras.ops.ones(()) * np.nan, *nothing))
+    with pytest.raises(InputError) as error:
+        training.fit(trainer, str(tmp_path))
+    assert str(error.value) == (
+        "the loss or its gradient was not a number in 4 steps up to step 4, 3 are allowed "
+        "(--skip_limit); try a lower --learning_rate"
     )
-    with pytest.raises(InputError, match="the loss is nan at step 2; lower the rate"):
-        training.fit(diverged, str(tmp_path))
+    assert [record["skipped"] for record in _records(tmp_path)] == [2, 4]
+    assert all(np.all(np.isfinite(value)) for value in _state(trainer).values())
 
 
 def test_what_is_due_every_so_many_steps_happens_also_when_steps_come_in_leaps(tmp_path):
     saved = []
     leaping = types.SimpleNamespace(
         settings=dataclasses.replace(SETTINGS, steps=14, log_every=6, checkpoint_every=10),
-        step=0,
+        backend=types.SimpleNamespace(chief=True, agreed=lambda stop, measured: stop),
+        resume=lambda directory: None,
+        synchronise=lambda: None,
         run=lambda last: ((step, {"loss": 1.0}) for step in (4, 8, 12, 14)),
         save=saved.append,
+        **{"step": 0, "waited": 0.0, "input_bound": 0, "skipped": 0, "pictures": ()},
     )
     training.fit(leaping, str(tmp_path))
     assert [r["step"] for r in _records(tmp_path)] == [8, 12, 14]
     assert len(saved) == 2  # at 12 and at the end
+
+
+def test_throughput_is_logged_and_a_wait_for_pictures_is_named(pictures, tmp_path, monkeypatch):
+    make, warnings = data.crops, []
+
+    def slow(*arguments):
+        time.sleep(0.2)
+        return make(*arguments)
+
+    def quick(x, rung, keys, iteration):
+        loss = keras.ops.sum(trainer.model.trainable_variables[0])
+        return loss, {"loss": loss, "mse": loss}
+
+    monkeypatch.setattr(data, "crops", slow)
+    monkeypatch.setattr(
+        training.logging, "warning", lambda text, *values: warnings.append(text % values)
+    )
+    settings = dataclasses.replace(SETTINGS, input_threads=1, peak_tflops=2.0)
+    trainer = training.Trainer(_model(), pictures, settings)
+    monkeypatch.setattr(trainer, "objective", quick)
+    training.fit(trainer, str(tmp_path))
+    last = _records(tmp_path)[-1]
+    assert last["images_per_second"] == pytest.approx(2 / last["seconds_per_step"])
+    assert last["mpixel_per_second"] == pytest.approx(last["images_per_second"] * 64**2 / 1e6)
+    assert last["share_of_peak"] == pytest.approx(last["tflops"] / 2)
+    per_image = complexity.training_flop_per_pixel(trainer.model) * 64**2
+    assert last["tflops"] == pytest.approx(per_image * last["images_per_second"] / 1e12)
+    assert 0.3 < last["input_wait"] <= 1 and last["input_bound_steps"] >= 1
+    assert "input-bound" in warnings[-1] and "more --input_threads" in warnings[-1]
+
+
+def test_the_update_is_that_of_kerass_adam():
+    rng = np.random.default_rng(0)
+    weights = [
+        keras.Variable(rng.normal(size=shape), name=f"w{k}")
+        for k, shape in enumerate([(3,), (2, 2)])
+    ]
+    schedule = training.Schedule(dataclasses.replace(SETTINGS, steps=9, cooldown=0.5))
+    ours = Adam(weights, schedule, clip_norm=1.0, ema=0.9)
+    theirs = keras.optimizers.Adam(
+        schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.9, name="adam"
+    )
+    theirs.build(weights)
+    values, state = [np.array(w) for w in weights], [np.array(v) for v in ours.variables]
+    for scale in (5.0, 0.1, 1.0):
+        gradients = [np.float32(scale * rng.normal(size=w.shape)) for w in weights]
+        state, values, norm = ours.update(state, gradients, values)
+        theirs.apply([keras.ops.convert_to_tensor(g) for g in gradients])
+        assert float(norm) == pytest.approx(np.sqrt(sum(np.sum(g**2) for g in gradients)), rel=1e-5)
+    known = {v.path: np.array(v) for v in theirs.variables}
+    for variable, value in zip(ours.variables, state, strict=True):
+        np.testing.assert_allclose(value, known[variable.path], rtol=1e-4, atol=1e-7)
+    for weight, value in zip(weights, values, strict=True):
+        np.testing.assert_allclose(value, np.array(weight), rtol=1e-5)
 
 
 def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):

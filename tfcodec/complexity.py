@@ -23,6 +23,21 @@ def macs_per_pixel(model):
 
     Args: model: a built `CodecModel`.
     """
+    analysis, steps, synthesis = _macs(model)
+    return {"encoder": analysis + steps, "decoder": steps + synthesis}
+
+
+def training_flop_per_pixel(model):
+    """Floating-point operations of a training step for each pixel of its crops.
+
+    Two for each multiply-accumulate, and three times the forward pass: the backward pass computes
+    a gradient of the inputs and one of the weights. Optimizer and loss are left out.
+    """
+    return 2 * 3 * sum(_macs(model))
+
+
+def _macs(model):
+    """Multiply-accumulates a pixel of (analysis, steps of the walk, synthesis)."""
     side = model.stride
     x, rung = keras.ops.zeros([1, side, side, 3]), keras.ops.zeros([1])
     # Computed, though only shapes are looked at: to trace some thousand operations takes longer.
@@ -32,10 +47,7 @@ def macs_per_pixel(model):
         y_hat, _ = model.rate(latents)
     with _counting() as synthesis:
         model.synthesis(y_hat, rung)
-    return {
-        "encoder": (sum(analysis) + sum(steps)) / side**2,
-        "decoder": (sum(steps) + sum(synthesis)) / side**2,
-    }
+    return [sum(macs) / side**2 for macs in (analysis, steps, synthesis)]
 
 
 @contextlib.contextmanager

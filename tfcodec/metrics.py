@@ -8,9 +8,9 @@ import math
 import numpy as np
 
 MS_SSIM_MIN_SIDE = 161  # five scales, each half the last, and an 11-tap window on the smallest
-_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first (Wang et al., Sec. 3.2)
-_WINDOW = np.exp(-np.square(np.arange(-5, 6)) / (2 * 1.5**2))
-_WINDOW /= _WINDOW.sum()
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first (Wang et al., Sec. 3.2)
+WINDOW = np.exp(-np.square(np.arange(-5, 6)) / (2 * 1.5**2))
+WINDOW /= WINDOW.sum()
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
@@ -51,14 +51,14 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float | None:
 
 def _ms_ssim_of_channel(x: np.ndarray, y: np.ndarray) -> float:
     x, y, product = x.astype(np.float64), y.astype(np.float64), 1.0
-    for scale, weight in enumerate(_SCALE_WEIGHTS):
+    for scale, weight in enumerate(SCALE_WEIGHTS):
         if scale:
             x, y = _halved(x), _halved(y)
         mean_x, mean_y = _windowed(x), _windowed(y)
         mean_xy, squares = mean_x * mean_y, mean_x**2 + mean_y**2
         similar = 2 * (_windowed(x * y) - mean_xy) + _C2
         similar /= _windowed(x**2 + y**2) - squares + _C2
-        if scale == len(_SCALE_WEIGHTS) - 1:  # luminance counts on the coarsest scale alone
+        if scale == len(SCALE_WEIGHTS) - 1:  # luminance counts on the coarsest scale alone
             similar *= (2 * mean_xy + _C1) / (squares + _C1)
         product *= max(similar.mean(), 0.0) ** weight
     return product
@@ -66,9 +66,9 @@ def _ms_ssim_of_channel(x: np.ndarray, y: np.ndarray) -> float:
 
 def _windowed(x: np.ndarray) -> np.ndarray:
     """[H, W] to [H - 10, W - 10], its means under the Gaussian window."""
-    height, width = (side - len(_WINDOW) + 1 for side in x.shape)
-    rows = sum(tap * x[k : k + height] for k, tap in enumerate(_WINDOW))
-    return sum(tap * rows[:, k : k + width] for k, tap in enumerate(_WINDOW))
+    height, width = (side - len(WINDOW) + 1 for side in x.shape)
+    rows = sum(tap * x[k : k + height] for k, tap in enumerate(WINDOW))
+    return sum(tap * rows[:, k : k + width] for k, tap in enumerate(WINDOW))
 
 
 def _halved(x: np.ndarray) -> np.ndarray:

@@ -1,27 +1,28 @@
 """The training step and its loop, on the TensorFlow or the JAX backend of Keras.
 
 One step is: a plan (which crops, rungs and noise, a function of seed and step), the rate-distortion
-objective, its gradient, and a Keras optimizer with clipping and an exponential moving average of
-the weights. On JAX the pictures live on the device and crops are cut inside the compiled step.
+objective, its gradient, and an update that is a pure function of values (`optimizer`). How a step
+is compiled and spread over devices is the backend's: `training_tf`, `training_jax`.
 """
 
 import contextlib
 import dataclasses
-import functools
+import importlib
 import json
 import math
 import os
-import shutil
+import signal
+import threading
 import time
 
 import keras
 import numpy as np
 from absl import logging
+from keras import ops
 
-from tfcodec import data, losses
+from tfcodec import checkpoint, complexity, data, losses, metrics
 from tfcodec.errors import InputError
-
-PIECE_BYTES = 16 << 20  # checkpoints are written in pieces of at most this
+from tfcodec.optimizer import Adam
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +30,28 @@ class Settings:
     """What a run is made of, beside model and data; one flag of `train_tf.py` a field."""
 
     steps: int = 1_000_000
-    batch_size: int = 8
+    batch_size: int = 8  # crops a step, over all replicas together
     crop: int = 256  # pixels a side
     learning_rate: float = 1e-3  # of Adam, after the warm-up
     warmup: int = 200  # steps of linear rise
     cooldown: float = 0.25  # share of the run in which the rate falls to 1 % as 1 - sqrt
     clip_norm: float = 1.0  # of the global gradient norm
     ema: float = 0.999  # momentum of the averaged weights, which are what is exported
+    distortion: str = "mse"  # or ms_ssim
     rate_weights: str = ""  # of the parts' bits in the loss, as low=0.9,high=1.1
     precision: str = "bfloat16"  # of the transforms; the entropy maths is float32 always
     seed: int = 0
+    skip_limit: int = 100  # steps whose loss or gradient is not a number, before the run stops
     checkpoint_every: int = 1000  # steps
     validate_every: int = 2000  # steps
     log_every: int = 100  # steps
+    input_threads: int = 2  # that decode and crop pictures
     steps_per_dispatch: int = 1  # JAX only: steps inside one compiled call
+    peak_tflops: float = 0.0  # of all devices together, to report the share that is reached
+
+
+# Another value changes what a continued run computes.
+CURVE = ("batch_size", "crop", "distortion", "rate_weights", "precision", "seed")
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -69,12 +78,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def set_precision(settings):
     """Sets Keras' global policy; call it before the model is built."""
-    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings.precision]
-    keras.mixed_precision.set_global_policy(policy)
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    _one_of("precision", settings.precision, policies)
+    keras.mixed_precision.set_global_policy(policies[settings.precision])
+
+
+def backend():
+    """The module of this backend of Keras: `training_tf` or `training_jax`."""
+    name = {"tensorflow": "training_tf", "jax": "training_jax"}[keras.backend.backend()]
+    return importlib.import_module(f"tfcodec.{name}")
 
 
 class Trainer:
     """A model with its optimizer, and the step that trains both.
+
+    Under TensorFlow, model and trainer are made inside the scope of a strategy, see
+    `training_tf.scope`; every process makes the same and then calls `synchronise`.
 
     Args:
         model: a built `CodecModel`.
@@ -83,20 +102,18 @@ class Trainer:
     """
 
     def __init__(self, model, pictures, settings):
+        check(settings)
         self.model, self.pictures, self.settings = model, pictures, settings
-        self.rate_weights = _rate_weights(settings.rate_weights, model)
-        self.optimizer = keras.optimizers.Adam(
-            Schedule(settings),
-            global_clipnorm=settings.clip_norm,
-            use_ema=True,
-            ema_momentum=settings.ema,
-            name="adam",  # part of the variables' paths, which Keras would number
+        self.rate_weights = rate_weights(settings.rate_weights, model)
+        self.optimizer = Adam(
+            model.trainable_variables, Schedule(settings), settings.clip_norm, settings.ema
         )
-        self.optimizer.build(model.trainable_variables)
+        self.skipped = keras.Variable(0, dtype="int32", trainable=False, name="skipped")
+        # What a step maps to its next values, in the order of `state`.
+        self.variables = [*model.trainable_variables, *self.optimizer.variables, self.skipped]
         self.step = 0
-        self._run = {"tensorflow": _tensorflow_steps, "jax": _jax_steps}[keras.backend.backend()](
-            self
-        )
+        self.waited, self.input_bound = 0.0, 0  # see `run`
+        self.backend = backend().Steps(self)
 
     def plan(self, step):
         """The plan of one step, see `data.plan`."""
@@ -108,47 +125,97 @@ class Trainer:
             seed=self.settings.seed,
         )
 
+    def objective(self, x, rung, keys, iteration):
+        """`losses.rate_distortion` as the settings have it, after `iteration` updates."""
+        return losses.rate_distortion(
+            self.model,
+            x,
+            rung,
+            keys,
+            rate_weights=self.rate_weights,
+            progress=ops.cast(iteration, "float32") / max(self.settings.steps, 1),
+            distortion=self.settings.distortion,
+        )
+
+    def updated(self, state, objective, gradients):
+        """Values of `variables` after a step, from those before it.
+
+        A step whose objective or gradient is not finite leaves all as it was and is counted.
+        """
+        count = len(self.model.trainable_variables)
+        weights, slots, skipped = state[:count], state[count:-1], state[-1]
+        new_slots, new_weights, norm = self.optimizer.update(slots, gradients, weights)
+        sound = ops.logical_and(ops.isfinite(objective), ops.isfinite(norm))
+        updated = [
+            ops.where(sound, new, old)
+            for new, old in zip([*new_weights, *new_slots], state[:-1], strict=True)
+        ]
+        return [*updated, skipped + ops.cast(ops.logical_not(sound), "int32")]
+
+    def synchronise(self):
+        """Gives every process the chief's step and variables, and compares their pictures.
+
+        Raises: InputError in every process if the pictures differ in number.
+        """
+        self.step = self.backend.synchronise(self.step)
+
     def run(self, last):
-        """Trains up to step `last`; yields (step reached, metrics of that step) now and then."""
-        for step, metrics in self._run(self.step, last):
-            self.step = step
-            yield step, metrics
+        """Trains up to step `last`; yields (step reached, metrics of that step) now and then.
+
+        `waited` grows by the seconds without a batch to work on, `input_bound` by the steps that
+        waited longer for their batch than for the device.
+        """
+        first, width = self.step, self.backend.steps_per_dispatch
+
+        def make(k):
+            return self.backend.make(first + k * width, min(first + (k + 1) * width, last))
+
+        count = -(-(last - first) // width)
+        previous = None
+        for batch, waited in data.prefetch(make, 0, count, self.settings.input_threads):
+            start = time.perf_counter()
+            measured = self.backend.dispatch(batch)
+            # At most one dispatch runs ahead of the device, or waiting would say nothing.
+            if previous is not None:
+                ops.convert_to_numpy(previous["loss"])
+            steps = min(width, last - self.step)
+            self.waited += waited
+            self.input_bound += steps * (waited > time.perf_counter() - start)
+            self.step += steps
+            yield self.step, measured
+            previous = measured
 
     @contextlib.contextmanager
     def averaged(self):
         """The model with the averaged weights, inside the block."""
-        weights = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+        variables = self.model.trainable_variables
+        weights = [ops.convert_to_numpy(v) for v in variables]
         if self.step:
-            self.optimizer.finalize_variable_values(self.model.trainable_variables)
+            for variable, average in zip(variables, self.optimizer.averages, strict=True):
+                variable.assign(ops.convert_to_numpy(average))
         try:
             yield self.model
         finally:
-            for variable, value in zip(self.model.trainable_variables, weights, strict=True):
+            for variable, value in zip(variables, weights, strict=True):
                 variable.assign(value)
 
     # ---------------------------------------------------------------- checkpoints
 
     def save(self, directory):
-        """Writes `directory/step-N` with everything that `restore` needs; removes older ones.
-
-        It is written under another name and renamed: a checkpoint that can be seen is whole.
-        """
-        target = os.path.join(directory, f"step-{self.step:08d}")
-        partial = target + ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        os.makedirs(partial)
+        """Writes `directory/step-N` with everything that `restore` needs; removes older ones."""
         arrays = {f"model/{v.path}": v for v in self.model.variables}
         arrays |= {f"optimizer/{v.path}": v for v in self.optimizer.variables}
         if len(arrays) != len(self.model.variables) + len(self.optimizer.variables):
             raise ValueError("two variables share a path; give their layers names of their own")
-        _write_pieces(partial, arrays)
-        state = {"step": self.step, "settings": dataclasses.asdict(self.settings)}
-        with open(os.path.join(partial, "state.json"), "w") as file:
-            json.dump(state, file, indent=1)
-        shutil.rmtree(target, ignore_errors=True)
-        os.rename(partial, target)
-        for older in checkpoints(directory)[:-2]:
-            shutil.rmtree(older)
+        state = {
+            "step": self.step,
+            "skipped": int(ops.convert_to_numpy(self.skipped)),
+            "pictures": len(self.pictures),
+            "settings": dataclasses.asdict(self.settings),
+        }
+        checkpoint.write(os.path.join(directory, f"step-{self.step:08d}"), _values(arrays), state)
+        for older in checkpoint.listed(directory)[:-2]:
+            checkpoint.remove(older)
 
     def save_weights(self, directory):
         """Writes the averaged weights alone, a quarter of a checkpoint; `initialise` takes them.
@@ -159,31 +226,51 @@ class Trainer:
         if os.path.exists(directory):
             if any(not name.startswith("piece-") for name in os.listdir(directory)):
                 raise InputError(f"{directory}: exists and holds other files; it is not replaced")
-        partial = os.path.normpath(directory) + ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        os.makedirs(partial)
         with self.averaged() as model:
-            _write_pieces(partial, {f"model/{v.path}": v for v in model.variables})
-        shutil.rmtree(directory, ignore_errors=True)
-        os.rename(partial, directory)
+            checkpoint.write(directory, _values({f"model/{v.path}": v for v in model.variables}))
 
-    def restore(self, path):
-        """Continues from a checkpoint of `save`.
+    def resume(self, directory):
+        """Continues from the newest whole checkpoint in a run's directory; returns its path, or
+        None if there is none.
 
         Raises: InputError if it is of another model.
         """
-        arrays = load_arrays(path)
+        found = checkpoint.newest(directory)
+        if found is None:
+            return None
+        path, arrays, state = found
         for prefix, variables in (
             ("model", self.model.variables),
             ("optimizer", self.optimizer.variables),
         ):
             named = {k[len(prefix) + 1 :]: v for k, v in arrays.items() if k.startswith(prefix)}
             _assign(variables, named, path)
-        with open(os.path.join(path, "state.json")) as file:
-            self.step = json.load(file)["step"]
+        self.skipped.assign(state.get("skipped", 0))
+        self.step = state["step"]
+        now = {**dataclasses.asdict(self.settings), "pictures": len(self.pictures)}
+        before = {**state["settings"], "pictures": state.get("pictures", len(self.pictures))}
+        for name in (*CURVE, "pictures"):
+            if before.get(name, now[name]) != now[name]:
+                logging.warning("continued with %s %s, was %s", name, now[name], before[name])
+        return path
 
 
-def _rate_weights(text, model):
+def check(settings):
+    """Raises InputError for settings that no run can have."""
+    _one_of("distortion", settings.distortion, losses.DISTORTIONS)
+    if settings.distortion == "ms_ssim" and settings.crop < metrics.MS_SSIM_MIN_SIDE:
+        raise InputError(
+            f"MS-SSIM needs crops of at least {metrics.MS_SSIM_MIN_SIDE} pixels a side, "
+            f"received {settings.crop}"
+        )
+
+
+def _one_of(name, value, known):
+    if value not in known:
+        raise InputError(f"--{name} is one of {', '.join(known)}, received {value!r}")
+
+
+def rate_weights(text, model):
     """ "low=0.9,high=1.1" as a dictionary. Raises InputError for a part that the model lacks."""
     weights, names = {}, {part["name"] for part in model.parts}
     for item in filter(None, text.split(",")):
@@ -197,32 +284,14 @@ def _rate_weights(text, model):
     return weights
 
 
-def checkpoints(directory):
-    """Paths of the whole checkpoints in a run's directory, oldest first."""
-    if not os.path.isdir(directory):
-        return []
-    names = sorted(n for n in os.listdir(directory) if n.startswith("step-"))
-    return [os.path.join(directory, n) for n in names if not n.endswith(".partial")]
-
-
-def load_arrays(path):
-    """All arrays of a checkpoint, by name."""
-    arrays = {}
-    for name in sorted(os.listdir(path)):
-        if name.endswith(".npz"):
-            with np.load(os.path.join(path, name), allow_pickle=False) as piece:
-                arrays.update(piece.items())
-    return arrays
-
-
 def averaged_weights(path):
     """Averaged weights of a checkpoint, by the path of the model's variable."""
-    arrays = load_arrays(path)
+    arrays, _ = checkpoint.read(path)
     weights = {k[len("model/") :]: v for k, v in arrays.items() if k.startswith("model/")}
     if not weights:
         raise InputError(f"{path}: not a checkpoint of train_tf.py")
     for name in weights:
-        # Keras names the average of `a/b` `optimizer/a_b_average` (slashes become underscores).
+        # The average of `a/b` is called `optimizer/a_b_average`.
         average = arrays.get(f"optimizer/adam/{name.replace('/', '_')}_average")
         if average is not None:
             weights[name] = average
@@ -239,7 +308,9 @@ def initialise(model, path):
 
         weights = export.read_weights(path)
     else:
-        weights = averaged_weights((checkpoints(path) or [path])[-1])
+        if not os.path.isdir(path):
+            raise InputError(f"{path}: no such folder")
+        weights = averaged_weights((checkpoint.listed(path) or [path])[-1])
     _assign(model.variables, weights, path)
 
 
@@ -254,149 +325,23 @@ def _assign(variables, values, path):
         variable.assign(value)
 
 
-def _write_pieces(directory, variables):
-    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in variables.items()}
-    for k, piece in enumerate(_pieces(arrays)):
-        np.savez(os.path.join(directory, f"piece-{k:02d}.npz"), **piece)
-
-
-def _pieces(arrays):
-    piece, size = {}, 0
-    for name, array in arrays.items():
-        if piece and size + array.nbytes > PIECE_BYTES - 65536:
-            yield piece
-            piece, size = {}, 0
-        piece[name], size = array, size + array.nbytes
-    yield piece
-
-
-# -------------------------------------------------------------------- the step, by backend
-
-
-def _tensorflow_steps(trainer):
-    import tensorflow as tf
-
-    model, optimizer, settings = trainer.model, trainer.optimizer, trainer.settings
-    size = settings.crop
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, size, size, 3], tf.uint8),
-            tf.TensorSpec([None], tf.float32),
-            tf.TensorSpec([None], tf.uint32),
-        ]
-    )
-    def train_step(x, rung, keys):
-        progress = tf.cast(optimizer.iterations, tf.float32) / settings.steps
-        with tf.GradientTape() as tape:
-            loss, metrics = losses.rate_distortion(
-                model, x, rung, keys, trainer.rate_weights, progress
-            )
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply(gradients, model.trainable_variables)
-        return metrics
-
-    def make(step):
-        plan = trainer.plan(step)
-        return data.crops(trainer.pictures, plan, size), plan["rung"], plan["key"]
-
-    def run(first, last):
-        for step, batch in enumerate(data.prefetch(make, first, last), start=first):
-            yield step + 1, train_step(*batch)
-
-    return run
-
-
-def _jax_steps(trainer):
-    import jax
-
-    model, optimizer, settings = trainer.model, trainer.optimizer, trainer.settings
-    size = settings.crop
-    pictures = [trainer.pictures[k] for k in range(len(trainer.pictures))]
-    sides = np.int32([p.shape[:2] for p in pictures])
-    starts = np.cumsum([0] + [p.size for p in pictures])  # the last is the end of all
-    if starts[-1] >= 2**31:
-        raise InputError("the decoded pictures exceed 2 GiB; the device's index has 32 bits")
-    pixels = np.concatenate([np.empty(0, np.uint8), *(p.reshape(-1) for p in pictures)])
-    pixels, sides = jax.device_put(pixels), jax.device_put(sides)
-    starts = jax.device_put(starts.astype(np.int32))
-
-    def crop(pixels, plan):
-        """One crop [size, size, 3] for one example's plan: rows cut from the flat buffer."""
-        height, width = sides[plan["index"]]
-        top = (plan["top"] * (height - size + 1)).astype("int32")
-        left = (plan["left"] * (width - size + 1)).astype("int32")
-        first = starts[plan["index"]] + (top * width + left) * 3
-        rows = first + jax.numpy.arange(size) * width * 3
-        cut = jax.vmap(lambda row: jax.lax.dynamic_slice(pixels, (row,), (size * 3,)))(rows)
-        cut = cut.reshape(size, size, 3)
-        return jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
-
-    def objective(trainable, non_trainable, x, rung, keys, progress):
-        mapping = [
-            *zip(model.trainable_variables, trainable, strict=True),
-            *zip(model.non_trainable_variables, non_trainable, strict=True),
-        ]
-        with keras.StatelessScope(state_mapping=mapping):
-            return losses.rate_distortion(model, x, rung, keys, trainer.rate_weights, progress)
-
-    counter = [v is optimizer.iterations for v in optimizer.variables].index(True)
-
-    def one_step(state, plan, pixels):
-        trainable, non_trainable, slots = state
-        x = jax.vmap(crop, in_axes=(None, 0))(pixels, plan)
-        gradient = jax.value_and_grad(objective, has_aux=True)
-        progress = slots[counter].astype("float32") / settings.steps
-        (_, metrics), gradients = gradient(
-            trainable, non_trainable, x, plan["rung"], plan["key"], progress
-        )
-        trainable, slots = optimizer.stateless_apply(slots, gradients, trainable)
-        return (trainable, non_trainable, slots), metrics
-
-    @jax.jit
-    def many_steps(state, plans, pixels):
-        return jax.lax.scan(lambda s, p: one_step(s, p, pixels), state, plans)
-
-    def make(span):
-        plans = [trainer.plan(step) for step in range(*span)]
-        return {key: np.stack([p[key] for p in plans]) for key in plans[0]}
-
-    def run(first, last):
-        width = settings.steps_per_dispatch
-        spans = [(s, min(s + width, last)) for s in range(first, last, width)]
-        state = (
-            [v.value for v in model.trainable_variables],
-            [v.value for v in model.non_trainable_variables],
-            [v.value for v in optimizer.variables],
-        )
-        batches = data.prefetch(lambda k: make(spans[k]), 0, len(spans))
-        for span, plans in zip(spans, batches, strict=True):
-            state, metrics = many_steps(state, plans, pixels)
-            for variables, values in zip(
-                (model.trainable_variables, model.non_trainable_variables, optimizer.variables),
-                state,
-                strict=True,
-            ):
-                for variable, value in zip(variables, values, strict=True):
-                    variable.assign(value)
-            yield span[1], {key: value[-1] for key, value in metrics.items()}
-
-    return run
+def _values(variables):
+    return {name: ops.convert_to_numpy(v) for name, v in variables.items()}
 
 
 # -------------------------------------------------------------------- validation and the loop
 
 
-def validate(model, pictures, crop, batch_size=8):
+def validate(model, pictures, crop, batch_size=8, ms_ssim=False):
     """Rate and distortion of each rung over centre crops, with rounded latents and 8-bit pixels.
 
     Returns: a list with one {"rung", "lambda", "bpp", "psnr"} a rung; psnr in dB, the mean over
-        pictures of each one's own.
+        pictures of each one's own; also "ms_ssim", if it is asked for.
     """
     points = []
-    forward = _compiled(model)
+    forward = backend().forward(model)
     for rung, lmbda in enumerate(model.lambdas):
-        bpp, psnr = [], []
+        bpp, psnr, similarity = [], [], []
         for first in range(0, len(pictures), batch_size):
             batch = [pictures[k] for k in range(first, min(first + batch_size, len(pictures)))]
             offsets = [((p.shape[0] - crop) // 2, (p.shape[1] - crop) // 2) for p in batch]
@@ -404,117 +349,223 @@ def validate(model, pictures, crop, batch_size=8):
                 [p[t : t + crop, s : s + crop] for p, (t, s) in zip(batch, offsets, strict=True)]
             )
             x_hat, bits = forward(np.float32(x) / 255, np.full([len(x)], rung, np.float32))
-            x_hat = np.rint(np.clip(keras.ops.convert_to_numpy(x_hat), 0, 1) * 255)
+            x_hat = np.rint(np.clip(ops.convert_to_numpy(x_hat), 0, 1) * 255)
             mse = np.mean(np.square(x_hat - x), axis=(1, 2, 3))
             psnr += list(10 * np.log10(255**2 / np.maximum(mse, 1e-9)))
-            bpp += list(keras.ops.convert_to_numpy(sum(bits.values())) / crop**2)
+            if ms_ssim:
+                similarity += [
+                    metrics.ms_ssim(*pair) for pair in zip(np.uint8(x_hat), x, strict=True)
+                ]
+            bpp += list(ops.convert_to_numpy(sum(bits.values())) / crop**2)
         points.append(
             {
                 "rung": rung,
                 "lambda": lmbda,
                 "bpp": float(np.mean(bpp)),
                 "psnr": float(np.mean(psnr)),
+                **({"ms_ssim": float(np.mean(similarity))} if ms_ssim else {}),
             }
         )
     return points
 
 
-@functools.lru_cache(maxsize=1)
-def _compiled(model):
-    """The forward pass of evaluation; kept, because validation comes again and again."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(lambda x, rung: model(x, rung), reduce_retracing=True)
-    import jax
-
-    @jax.jit
-    def forward(values, x, rung):
-        mapping = list(zip(model.variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            return model(x, rung)
-
-    return lambda x, rung: forward([v.value for v in model.variables], x, rung)
-
-
 def fit(trainer, run_dir, validation=None, weights_dir=None):
-    """Trains to `settings.steps`: logs, validates, leaves a checkpoint when it ends or is stopped.
+    """Trains to `settings.steps`: logs, validates, leaves checkpoints, and one when it is stopped.
 
-    Continues from the newest checkpoint in `run_dir` if there is one. Writes `metrics.jsonl`, and
-    TensorBoard's event files where TensorFlow is installed. With every checkpoint the averaged
-    weights go to `weights_dir`, if given.
-    Raises: InputError when the loss is not a number.
+    Continues from the newest whole checkpoint in `run_dir` if there is one, and takes back what
+    was logged after it. Writes `metrics.jsonl`, and TensorBoard's event files where TensorFlow is
+    the backend. With every checkpoint the averaged weights go to `weights_dir`, if given. Of
+    several processes the chief alone reads and writes files.
+
+    SIGINT and SIGTERM end the run after the step that is being computed, with a checkpoint.
+    Raises: InputError when more than `settings.skip_limit` steps were no numbers;
+        KeyboardInterrupt or SystemExit after SIGINT or SIGTERM.
     """
-    settings = trainer.settings
-    os.makedirs(run_dir, exist_ok=True)
-    found = checkpoints(run_dir)
-    if found:
-        trainer.restore(found[-1])
-        logging.info("resumed %s", found[-1])
-    summary = _Summary(run_dir)
-    clock, since, before = time.monotonic(), trainer.step, trainer.step
-    try:
-        for step, metrics in trainer.run(settings.steps):
+    settings, chief = trainer.settings, trainer.backend.chief
+    log = None
+    if chief:
+        os.makedirs(run_dir, exist_ok=True)
+        resumed = trainer.resume(run_dir)
+        if resumed:
+            logging.info("resumed %s", resumed)
+        log = _Log(run_dir, trainer.step)
+    trainer.synchronise()
+    before, meter = trainer.step, _Meter(trainer)
+    with _stop_requests() as received:
+        for step, measured in trainer.run(settings.steps):
+            stop = trainer.backend.agreed(bool(received), measured)
             last = step >= settings.steps
 
             def due(every, step=step, before=before):
-                return every and step // every > before // every
+                return bool(every) and step // every > before // every
 
-            # A checkpoint comes with a look at the loss: no broken weights push out sound ones.
-            if due(settings.log_every) or due(settings.checkpoint_every) or last:
-                values = {k: float(keras.ops.convert_to_numpy(v)) for k, v in metrics.items()}
-                if not math.isfinite(values["loss"]):
-                    raise InputError(f"the loss is {values['loss']} at step {step}; lower the rate")
-                values["seconds_per_step"] = (time.monotonic() - clock) / max(step - since, 1)
-                clock, since = time.monotonic(), step
-                summary.write(step, values)
-                logging.info(
-                    "step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-                )
-            pause = time.monotonic()
-            if due(settings.checkpoint_every) or last:
-                trainer.save(run_dir)
-                if weights_dir:
-                    trainer.save_weights(weights_dir)
-            if validation and (due(settings.validate_every) or last):
-                # Both: the average lags behind while the rate is high, and is what gets exported.
-                results = {"validation": validate(trainer.model, validation, settings.crop)}
-                with trainer.averaged() as model:
-                    results["validation_averaged"] = validate(model, validation, settings.crop)
-                summary.write(step, results)
-                for name, points in results.items():
-                    line = "  ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
-                    logging.info("step %d  %s  %s", step, name, line)
-            clock += time.monotonic() - pause  # what is timed are the steps alone
+            save = due(settings.checkpoint_every) or last or stop
+            if due(settings.log_every) or save:
+                values = {k: float(ops.convert_to_numpy(v)) for k, v in measured.items()}
+                values |= meter.read(step)
+                if chief:
+                    log.write(step, values)
+                    logging.info("step %d  %s", step, _line(values))
+                    meter.notice(values, step)
+                _check_skipped(values["skipped"], settings.skip_limit, step)
+            with meter.paused():
+                if chief and validation and (due(settings.validate_every) or last):
+                    results = _validations(trainer, validation)
+                    log.write(step, results)
+                    for name, points in results.items():
+                        logging.info("step %d  %s  %s", step, name, "  ".join(map(_line, points)))
+                # Last: what is logged up to a checkpoint is there whenever the checkpoint is.
+                if chief and save:
+                    trainer.save(run_dir)
+                    if weights_dir:
+                        trainer.save_weights(weights_dir)
             before = step
-    except KeyboardInterrupt:
-        trainer.save(run_dir)
-        logging.info("stopped at step %d; the same command continues", trainer.step)
-        raise
+            if stop:
+                logging.info("stopped at step %d; the same command continues", step)
+                if received and received[0] == signal.SIGINT:
+                    raise KeyboardInterrupt
+                raise SystemExit(128 + (received or [signal.SIGTERM])[0])
 
 
-class _Summary:
-    """Appends to metrics.jsonl, and to TensorBoard's event files if TensorFlow is the backend."""
+def _check_skipped(skipped, limit, step):
+    if skipped > limit:
+        raise InputError(
+            f"the loss or its gradient was not a number in {skipped} steps up to step {step}, "
+            f"{limit} are allowed (--skip_limit); try a lower --learning_rate"
+        )
 
-    def __init__(self, run_dir):
+
+def _validations(trainer, pictures):
+    # Both: the average lags behind while the rate is high, and is what gets exported.
+    options = dict(crop=trainer.settings.crop, ms_ssim=trainer.settings.distortion == "ms_ssim")
+    results = {"validation": validate(trainer.model, pictures, **options)}
+    with trainer.averaged() as model:
+        results["validation_averaged"] = validate(model, pictures, **options)
+    return results
+
+
+def _line(values):
+    return "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k not in ("rung", "lambda"))
+
+
+@contextlib.contextmanager
+def _stop_requests():
+    """A list that receives SIGINT and SIGTERM inside the block, so that no step is cut in two.
+
+    A second signal interrupts at once.
+    """
+    received = []
+
+    def note(number, frame):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        logging.info("stopping after this step; once more to stop at once, without a checkpoint")
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+class _Meter:
+    """How fast the steps since the last reading were, and what held them up."""
+
+    def __init__(self, trainer):
+        self.trainer, settings = trainer, trainer.settings
+        self.pixels = settings.crop**2
+        self.flop = 0
+        if settings.peak_tflops:
+            self.flop = complexity.training_flop_per_pixel(trainer.model) * self.pixels
+        self._restart(trainer.step)
+
+    def _restart(self, step):
+        self.clock, self.since = time.monotonic(), step
+        self.waited, self.input_bound = self.trainer.waited, self.trainer.input_bound
+
+    @contextlib.contextmanager
+    def paused(self):
+        """What happens inside the block is not counted as time of the steps."""
+        start = time.monotonic()
+        yield
+        self.clock += time.monotonic() - start
+
+    def read(self, step):
+        """Numbers for the log; the next reading begins here."""
+        trainer, settings = self.trainer, self.trainer.settings
+        seconds = max(time.monotonic() - self.clock, 1e-9)
+        steps = max(step - self.since, 1)
+        images = steps * settings.batch_size / seconds
+        values = {
+            "seconds_per_step": seconds / steps,
+            "images_per_second": images,
+            "mpixel_per_second": images * self.pixels / 1e6,
+            "input_wait": (trainer.waited - self.waited) / seconds,  # share of the time
+            "input_bound_steps": trainer.input_bound - self.input_bound,
+            "skipped": int(ops.convert_to_numpy(trainer.skipped)),
+        }
+        if self.flop:
+            values["tflops"] = self.flop * images / 1e12
+            values["share_of_peak"] = values["tflops"] / settings.peak_tflops
+        failed = getattr(trainer.pictures, "failed", ())
+        if failed:
+            values["undecodable_pictures"] = len(failed)
+        self._restart(step)
+        return values
+
+    @staticmethod
+    def notice(values, step):
+        if values["input_bound_steps"] > 0 and values["input_wait"] > 0.1:
+            logging.warning(
+                "step %d  input-bound: %d steps waited longer for pictures than for the device, "
+                "%.0f %% of the time; try more --input_threads, or smaller picture files",
+                step,
+                values["input_bound_steps"],
+                100 * values["input_wait"],
+            )
+
+
+class _Log:
+    """Appends to metrics.jsonl, and to TensorBoard's event files if TensorFlow is the backend.
+
+    Records of steps after `step`, of a run that was killed there, are taken out first.
+    """
+
+    def __init__(self, run_dir, step):
         self.path = os.path.join(run_dir, "metrics.jsonl")
-        self.writer = None
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            self.tf, self.writer = tf, tf.summary.create_file_writer(run_dir)
+        self.events = backend().events(run_dir)
+        if os.path.exists(self.path):
+            with open(self.path) as file:
+                lines = [line for line in file if _up_to(line, step)]
+            with open(self.path + ".partial", "w") as file:
+                file.writelines(lines)
+            os.replace(self.path + ".partial", self.path)
 
     def write(self, step, values):
+        # JSON has no word for what is not a number.
+        known = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in values.items()
+        }
         with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        if self.writer is None:
-            return
-        with self.writer.as_default(step):
-            for name, value in values.items():
-                if isinstance(value, list):  # the points of a validation
-                    for point in value:
-                        for key in ("bpp", "psnr"):
-                            self.tf.summary.scalar(f"{name}/{key}_{point['rung']}", point[key])
-                else:
-                    self.tf.summary.scalar(name, value)
-        self.writer.flush()
+            file.write(json.dumps({"step": step, **known}) + "\n")
+        scalars = {}
+        for name, value in values.items():
+            if isinstance(value, list):  # the points of a validation
+                for point in value:
+                    for key in point.keys() - {"rung", "lambda"}:
+                        scalars[f"{name}/{key}_{point['rung']}"] = point[key]
+            else:
+                scalars[name] = value
+        self.events(step, scalars)
+
+
+def _up_to(line, step):
+    try:
+        return line.endswith("\n") and json.loads(line)["step"] <= step
+    except ValueError:  # half written
+        return False

@@ -1,0 +1,125 @@
+"""Training steps on JAX: one accelerator, with the pictures on it.
+
+Crops are cut inside the compiled step, and one call computes `settings.steps_per_dispatch` steps.
+"""
+
+import contextlib
+import functools
+
+import jax
+import keras
+import numpy as np
+
+from tfcodec.errors import InputError
+
+STRATEGIES = ("default",)
+
+
+@contextlib.contextmanager
+def scope(strategy="default", deterministic=False):
+    """Model, trainer and training belong inside the block. For the arguments see `training_tf`.
+
+    Raises: InputError for any strategy but the default one, and for `deterministic`.
+    """
+    if strategy != "default":
+        raise InputError(f"--strategy={strategy} needs the TensorFlow backend, this one is JAX")
+    if deterministic:
+        raise InputError(
+            "--deterministic is of the TensorFlow backend; for JAX set the variable "
+            "XLA_FLAGS=--xla_gpu_deterministic_ops=true"
+        )
+    yield
+
+
+class Steps:
+    """Compiled steps of a `Trainer`; the pictures go to the device when this is made."""
+
+    chief, workers, replicas = True, 1, 1
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.steps_per_dispatch = trainer.settings.steps_per_dispatch
+        pictures = [trainer.pictures[k] for k in range(len(trainer.pictures))]
+        sides = np.int32([p.shape[:2] for p in pictures])
+        starts = np.cumsum([0] + [p.size for p in pictures])  # the last is the end of all
+        if starts[-1] >= 2**31:
+            raise InputError("the decoded pictures exceed 2 GiB; the device's index has 32 bits")
+        pixels = np.concatenate([np.empty(0, np.uint8), *(p.reshape(-1) for p in pictures)])
+        self.pixels, self.sides = jax.device_put(pixels), jax.device_put(sides)
+        self.starts = jax.device_put(starts.astype(np.int32))
+        self._many_steps = jax.jit(
+            lambda state, fixed, plans, pixels: jax.lax.scan(
+                lambda s, plan: self._one_step(s, fixed, plan, pixels), state, plans
+            )
+        )
+
+    def make(self, first, last):
+        """The plans of steps, stacked."""
+        plans = [self.trainer.plan(step) for step in range(first, last)]
+        return {key: np.stack([p[key] for p in plans]) for key in plans[0]}
+
+    def dispatch(self, plans):
+        """Computes steps on a result of `make`; returns the metrics of the last."""
+        variables, fixed = self.trainer.variables, self.trainer.model.non_trainable_variables
+        state, measured = self._many_steps(
+            [v.value for v in variables], [v.value for v in fixed], plans, self.pixels
+        )
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(value)
+        return {key: value[-1] for key, value in measured.items()}
+
+    def agreed(self, stop, measured):
+        """Whether the run stops after this step."""
+        return stop
+
+    def synchronise(self, step):
+        """The chief's step, which is ours."""
+        return step
+
+    def _crop(self, pixels, plan):
+        """One crop [size, size, 3] for one example's plan: rows cut from the flat buffer."""
+        size = self.trainer.settings.crop
+        height, width = self.sides[plan["index"]]
+        top = (plan["top"] * (height - size + 1)).astype("int32")
+        left = (plan["left"] * (width - size + 1)).astype("int32")
+        first = self.starts[plan["index"]] + (top * width + left) * 3
+        rows = first + jax.numpy.arange(size) * width * 3
+        cut = jax.vmap(lambda row: jax.lax.dynamic_slice(pixels, (row,), (size * 3,)))(rows)
+        cut = cut.reshape(size, size, 3)
+        return jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
+
+    def _one_step(self, state, fixed, plan, pixels):
+        trainer = self.trainer
+        weights = trainer.model.trainable_variables
+        iteration = state[len(weights)]  # the first of the optimizer's variables
+        x = jax.vmap(self._crop, in_axes=(None, 0))(pixels, plan)
+
+        def objective(values):
+            mapping = [
+                *zip(weights, values, strict=True),
+                *zip(trainer.model.non_trainable_variables, fixed, strict=True),
+            ]
+            with keras.StatelessScope(state_mapping=mapping):
+                return trainer.objective(x, plan["rung"], plan["key"], iteration)
+
+        values = state[: len(weights)]
+        (loss, measured), gradients = jax.value_and_grad(objective, has_aux=True)(values)
+        return trainer.updated(state, loss, gradients), measured
+
+
+@functools.lru_cache(maxsize=1)
+def forward(model):
+    """The forward pass of evaluation; kept, because validation comes again and again."""
+
+    @jax.jit
+    def compiled(values, x, rung):
+        mapping = list(zip(model.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return model(x, rung)
+
+    return lambda x, rung: compiled([v.value for v in model.variables], x, rung)
+
+
+def events(run_dir):
+    """A function of (step, {name: number}); there is no TensorBoard without TensorFlow."""
+    return lambda step, scalars: None

@@ -1,0 +1,242 @@
+"""Training steps on TensorFlow, under any strategy of `tf.distribute`.
+
+Every process computes the same plan and crops its own share of the global batch; each replica's
+gradient is the mean over its share, and the gradient of the step is their mean. With shares of one
+size that is the gradient of the global batch, whatever the number of replicas: terms that do not
+depend on the batch count once. Each replica then computes the same update from the same numbers.
+"""
+
+import contextlib
+import functools
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tfcodec import data, losses
+from tfcodec.errors import InputError, TfcodecError
+
+STRATEGIES = ("default", "mirrored", "multiworker")
+
+
+@contextlib.contextmanager
+def scope(strategy="default", deterministic=False):
+    """Model, trainer and training belong inside the block.
+
+    Args:
+        strategy: "default" is one device; "mirrored" every GPU of this machine, or all (virtual)
+            CPU devices where there is no GPU; "multiworker" every GPU of the machines that the
+            variable TF_CONFIG names, one process a machine.
+        deterministic: the same bits in every run on one kind of machine; slower on GPUs.
+    Raises: InputError if TF_CONFIG is needed and missing or names no workers.
+    """
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if strategy == "default":
+        yield
+        return
+    if strategy == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        devices = [device.name for device in tf.config.list_logical_devices(kind)]
+        chosen = tf.distribute.MirroredStrategy(devices)
+    else:
+        _check_cluster()
+        chosen = tf.distribute.MultiWorkerMirroredStrategy()
+    with chosen.scope():
+        yield
+
+
+def _check_cluster():
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        known = config["cluster"]["worker"] and config["task"]["type"] in config["cluster"]
+        config["cluster"][config["task"]["type"]][config["task"]["index"]]
+    except (KeyError, ValueError, TypeError, IndexError):
+        known = False
+    if not known:
+        raise InputError(
+            "--strategy=multiworker needs the variable TF_CONFIG, such as "
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}'
+        )
+
+
+class Steps:
+    """Compiled steps of a `Trainer` under the strategy in whose scope this is made.
+
+    Attributes:
+        chief: this process reads and writes the run's files.
+        replicas: of all processes together.
+    """
+
+    steps_per_dispatch = 1
+
+    def __init__(self, trainer):
+        self.trainer, self.strategy = trainer, tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
+        batch_size = trainer.settings.batch_size
+        if batch_size % self.replicas:
+            raise InputError(
+                f"--batch_size is that of all {self.replicas} replicas together and must be a "
+                f"multiple of their number, received {batch_size}"
+            )
+        cluster = getattr(self.strategy, "cluster_resolver", None)
+        spec = cluster.cluster_spec().as_dict() if cluster is not None else {}
+        self.workers = sum(len(spec.get(job, ())) for job in ("chief", "worker")) or 1
+        self.chief = self.workers == 1 or (cluster.task_type, cluster.task_id) == (
+            "chief" if "chief" in spec else "worker",
+            0,
+        )
+        self.ids = [int(i) for i in self._local(self._values(self._replica_id))]
+        self._stop = False
+        self._step = tf.function(self._global_step)
+
+    def make(self, first, last):
+        """This process' share of the batch of step `first`: one dictionary a replica."""
+        plan, size = self.trainer.plan(first), self.trainer.settings.crop
+        share = self.trainer.settings.batch_size // self.replicas
+        batches = []
+        for replica in self.ids:
+            part = {k: v[replica * share : (replica + 1) * share] for k, v in plan.items()}
+            crops = data.crops(self.trainer.pictures, part, size)
+            batches.append({"x": crops, "rung": part["rung"], "keys": part["key"]})
+        return batches
+
+    def dispatch(self, batches):
+        """Computes a step on a result of `make`; returns its metrics, tensors."""
+        stop = np.float32(self._stop)
+        batch = self._values(
+            lambda replica: {
+                **{k: tf.constant(v) for k, v in batches[self.ids.index(replica)].items()},
+                "stop": tf.constant(stop),
+            }
+        )
+        with _alive(self.workers):
+            measured = self._step(batch)
+        self._agreed = measured.pop("stop")
+        return measured
+
+    def agreed(self, stop, measured):
+        """Whether every process stops after this step: at the next, once one of them asks."""
+        self._stop = stop
+        return stop if self.workers == 1 else float(self._agreed) > 0
+
+    def synchronise(self, step):
+        """The chief's step; its variables go to every replica."""
+        if self.workers == 1:
+            return step
+        with _alive(self.workers):
+            step, counts = self._from_chief(
+                tf.constant(step), tf.constant(len(self.trainer.pictures))
+            )
+        counts = counts.numpy()
+        if np.any(counts != counts[0]):
+            found = sorted({int(count) for count in counts})
+            raise InputError(f"the processes found different numbers of pictures: {found}")
+        return int(step)
+
+    @tf.function
+    def _from_chief(self, step, count):
+        """(the chief's step, `count` of every replica); also assigns the chief's variables."""
+        trainer = self.trainer
+        variables = [*trainer.model.variables, *trainer.optimizer.variables, trainer.skipped]
+        variables = [v.value for v in variables]
+
+        def replica():
+            context = tf.distribute.get_replica_context()
+            replica = context.replica_id_in_sync_group
+            values = [step, *(tf.convert_to_tensor(v) for v in variables)]
+            # A sum of one number and zeros: exact, and known to every kind of collective.
+            values = [tf.where(replica == 0, v, tf.zeros_like(v)) for v in values]
+            values.append(tf.one_hot(replica, self.replicas, count, 0))
+            for dtype in (tf.int32, tf.float32):  # a collective packs tensors of one type
+                chosen = [k for k, v in enumerate(values) if v.dtype == dtype]
+                summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [values[k] for k in chosen])
+                for k, value in zip(chosen, summed, strict=True):
+                    values[k] = value
+            return values
+
+        step, *values, counts = self.strategy.run(replica)
+        self._assign(variables, values)
+        return self._local(step)[0], self._local(counts)[0]
+
+    def _global_step(self, batch):
+        measured, values = self.strategy.run(self._replica_step, args=(batch,))
+        self._assign([v.value for v in self.trainer.variables], values)
+        return {name: self._local(value)[0] for name, value in measured.items()}
+
+    def _replica_step(self, batch):
+        trainer = self.trainer
+        weights = trainer.model.trainable_variables
+        state = [tf.convert_to_tensor(v.value) for v in trainer.variables]
+        with tf.GradientTape() as tape:
+            objective, measured = trainer.objective(
+                batch["x"], batch["rung"], batch["keys"], trainer.optimizer.iterations
+            )
+        gradients = [
+            tf.zeros_like(value) if gradient is None else gradient
+            for gradient, value in zip(tape.gradient(objective, weights), state, strict=False)
+        ]
+        measured["stop"] = tf.identity(
+            batch["stop"]
+        )  # a collective wants a device, inputs have none
+        if self.replicas > 1:
+            context = tf.distribute.get_replica_context()
+            objective, measured, gradients = context.all_reduce(
+                tf.distribute.ReduceOp.MEAN, (objective, measured, gradients)
+            )
+            measured["psnr"] = losses.psnr(measured["mse"])  # no mean of logarithms
+        return measured, trainer.updated(state, objective, gradients)
+
+    def _assign(self, variables, values):
+        """Gives every replica's copy of each variable the value that the replica computed."""
+        for variable, value in zip(variables, values, strict=True):
+            self.strategy.extended.update(
+                variable, lambda copy, new: copy.assign(new), args=(value,), group=False
+            )
+
+    def _values(self, make):
+        """make(number of the replica) for each replica of this process."""
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: make(context.replica_id_in_sync_group)
+        )
+
+    def _replica_id(self, replica):
+        return tf.constant(replica)
+
+    def _local(self, value):
+        return self.strategy.experimental_local_results(value)
+
+
+@contextlib.contextmanager
+def _alive(workers):
+    """Turns the end of another process into a sentence."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+        if workers == 1:
+            raise
+        raise TfcodecError(
+            "another worker stopped answering; start all of them again, the run continues from its "
+            "newest checkpoint"
+        ) from error
+
+
+@functools.lru_cache(maxsize=1)
+def forward(model):
+    """The forward pass of evaluation; kept, because validation comes again and again."""
+    return tf.function(lambda x, rung: model(x, rung), reduce_retracing=True)
+
+
+def events(run_dir):
+    """A function of (step, {name: number}) that writes TensorBoard's event files."""
+    writer = tf.summary.create_file_writer(run_dir)
+
+    def write(step, scalars):
+        with writer.as_default(step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        writer.flush()
+
+    return write

@@ -76,6 +76,12 @@ def parser():
         help="the same bits in every run (TensorFlow; slower on GPUs)",
     )
     flags.add_argument("--name", help="name of the export; default: the folder's")
+    flags.add_argument(
+        "--export_precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="in which the exported transforms compute; default float32",
+    )
     for field in dataclasses.fields(training.Settings):
         flags.add_argument(
             f"--{field.name}",
@@ -211,7 +217,11 @@ def train(args, config, settings):
         training.fit(trainer, args.run_dir, validation, args.weights_dir)
     if args.export and trainer.backend.chief:
         with trainer.averaged() as averaged:
-            export.export(averaged, args.export, args.model, args.preset, config, name=args.name)
+            export.export(
+                averaged,
+                *(args.export, args.model, args.preset, config, args.name),
+                precision=args.export_precision,
+            )
 
 
 def prepared(args, config, settings):

@@ -23,6 +23,10 @@ MODELS = (
 )
 
 
+# Precisions of the transforms, and Keras' policies that give them.
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
 def module(name):
     """The model's module: `Config`, `PRESETS`, `build`. Raises InputError for an unknown name."""
     if name not in MODELS:
@@ -41,6 +45,21 @@ def config(name, preset, **changes):
 def build(name, preset, **changes):
     """A model of the zoo with the fields of its preset's `Config` replaced by `changes`."""
     return module(name).build(config(name, preset, **changes), name=name)
+
+
+def weighted(name, config, precision="float32"):
+    """The model of a `Config` with its weights made, whatever Keras' global policy is.
+
+    precision: of the transforms, a key of `PRECISIONS`; entropy models are float32 always.
+    """
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(PRECISIONS[precision])
+    try:
+        return module(name).build(config, name=name).build_weights()
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def describe(name, preset, config):

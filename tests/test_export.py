@@ -9,7 +9,7 @@ import exports
 import numpy as np
 import pytest
 
-from tfcodec import export, training
+from tfcodec import export, models, training
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.slices import walk
 from tfcodec.errors import InputError, ModelError
@@ -131,3 +131,31 @@ def test_a_folder_of_something_else_is_not_replaced(tiny, tmp_path):
     with pytest.raises(InputError, match="exists and is no export; it is not replaced"):
         export.export(model, str(tmp_path), "mbt2018_mean", "compact", config)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_transforms_in_bfloat16_leave_the_entropy_model_in_float32(tmp_path):
+    config = models.config("weconvene", "compact", filters=12, latents=8, hyper_latents=8)
+    model = models.weighted("weconvene", config)
+    infos = {
+        precision: export.export(
+            model, str(tmp_path / precision), "weconvene", "compact", config, precision=precision
+        )
+        for precision in models.PRECISIONS
+    }
+    exact, rough = (export.Exported(info) for info in infos.values())
+    rng = np.random.default_rng(0)
+    symbols = [rng.integers(-3, 4, shape, dtype=np.int32) for shape in exact.shapes(96, 96)]
+    states = [{}, {}]
+    for k in range(len(symbols)):
+        given = None if k == 0 else symbols[k - 1]
+        states, priors = zip(
+            *(e.step(k, s, given) for e, s in zip((exact, rough), states, strict=True)), strict=True
+        )
+        np.testing.assert_array_equal(priors[0].mu, priors[1].mu)
+        np.testing.assert_array_equal(priors[0].indexes, priors[1].indexes)
+    y_hat = [e.finish(s, symbols[-1]) for e, s in zip((exact, rough), states, strict=True)]
+    np.testing.assert_array_equal(*y_hat)
+    pictures = [np.int32(e.synthesis(y_hat[0], 3.0, 96, 96)) for e in (exact, rough)]
+    difference = np.abs(pictures[0] - pictures[1])
+    assert 0 < difference.max() and difference.mean() < 2
+    assert infos["bfloat16"].config["precision"] == "bfloat16"

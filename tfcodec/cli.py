@@ -199,6 +199,13 @@ def _parser() -> argparse.ArgumentParser:
         default="float32",
         help="how weights are stored: exactly, or in half the bytes (default: %(default)s)",
     )
+    convert.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="in which the transforms compute; bfloat16 is faster where the processor has it "
+        "(default: %(default)s)",
+    )
     from tfcodec import cli_evaluate  # here, since it builds on this module
 
     cli_evaluate.add_commands(command)
@@ -580,6 +587,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             arguments.output,
             lmbda=arguments.lmbda,
             weights=arguments.weights,
+            precision=arguments.precision,
         )
     except TfcodecError as error:
         console.failure(error)

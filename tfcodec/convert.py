@@ -40,7 +40,15 @@ class Tensor:
     convert: Callable
 
 
-def convert(source, checkpoint, directory, name=None, lmbda=0.013, weights="float32"):
+def convert(
+    source,
+    checkpoint,
+    directory,
+    name=None,
+    lmbda=0.013,
+    weights="float32",
+    precision="float32",
+):
     """Makes an export of a checkpoint file.
 
     Args:
@@ -50,6 +58,7 @@ def convert(source, checkpoint, directory, name=None, lmbda=0.013, weights="floa
         directory, name: see `export.export`.
         lmbda: that the checkpoint was trained for; recorded in the export.
         weights: "float32", exact, or "bfloat16", half the size.
+        precision: of the transforms, see `export.export`.
     Returns: the `ModelInfo`.
     Raises: InputError if the file cannot be read or a tensor is missing, misshapen or unknown.
     """
@@ -59,9 +68,7 @@ def convert(source, checkpoint, directory, name=None, lmbda=0.013, weights="floa
     model, config = build(source, state, checkpoint, lmbda)
     preset = f"n{config.filters}"
     note = {"converted_from": source}
-    return export.export(
-        model, directory, source, preset, config, name=name, weights=weights, note=note
-    )
+    return export.export(model, directory, source, preset, config, name, weights, note, precision)
 
 
 def read_checkpoint(path):

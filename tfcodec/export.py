@@ -373,7 +373,17 @@ def known_answer(model):
 # ------------------------------------------------------------------------------- making an export
 
 
-def export(model, directory, model_name, preset, config, name=None, weights="bfloat16", note=None):
+def export(
+    model,
+    directory,
+    model_name,
+    preset,
+    config,
+    name=None,
+    weights="bfloat16",
+    note=None,
+    precision="float32",
+):
     """Writes a trained model as an export; an existing one is replaced when the new one is whole.
 
     Args:
@@ -383,16 +393,23 @@ def export(model, directory, model_name, preset, config, name=None, weights="bfl
         name: of the export; the folder's name if None.
         weights: "bfloat16" stores large weights in half the bytes, "float32" stores all exactly.
         note: dictionary that is added to config.json.
+        precision: in which the transforms compute, "float32" or "bfloat16"; the entropy model
+            computes in float32 always.
     Returns: the `ModelInfo`.
     Raises: InputError if `directory` holds something else than an export.
     """
+    from tfcodec import models
+
     values = {v.path: np.float32(np.array(v)) for v in model.variables}
-    model = float32_twin(model_name, config, values)
+    model = models.weighted(model_name, config, precision)  # training may have computed otherwise
+    for variable in model.variables:
+        variable.assign(values[variable.path])
+    note = {"precision": precision, **(note or {})}
     return save(model, directory, model_name, preset, config, name, weights, note)
 
 
 def save(model, directory, model_name, preset, config, name=None, weights="bfloat16", note=None):
-    """As `export`, of a model whose policy is float32 and which may be frozen."""
+    """As `export`, of a model that computes as it is to be exported, and which may be frozen."""
     import tensorflow as tf
 
     directory = os.path.normpath(directory)
@@ -445,23 +462,6 @@ def check_target(directory):
     found = os.listdir(directory) if os.path.isdir(directory) else [""] * os.path.exists(directory)
     if found and "config.json" not in found:
         raise InputError(f"{directory}: exists and is no export; it is not replaced")
-
-
-def float32_twin(model_name, config, values):
-    """The same model under the float32 policy: training may have computed in bfloat16."""
-    import keras
-
-    from tfcodec import models
-
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        twin = models.module(model_name).build(config, name=model_name).build_weights()
-    finally:
-        keras.config.set_dtype_policy(policy)
-    for variable in twin.variables:
-        variable.assign(values[variable.path])
-    return twin
 
 
 def _stored(tf, value, weights):

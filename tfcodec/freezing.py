@@ -19,7 +19,7 @@ from tfcodec.layers import exact, integer
 
 DEFAULT_PROFILE = "exact-10"
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
-KEPT = ("preset", "default_quality", "qualities", "lambdas", "parameters")
+KEPT = ("preset", "precision", "default_quality", "qualities", "lambdas", "parameters")
 
 
 def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
@@ -98,12 +98,7 @@ def rebuild(info, as_float=False):
         for key, value in info.config["config"].items()
     }
     config = module.Config(**fields)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        model = module.build(config, name=info.config["model"]).build_weights()
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = models.weighted(info.config["model"], config, info.config.get("precision", "float32"))
     if convs:
         for chain in model.entropy_chains():
             exact.swap(chain, [convs[exact.float_path(layer)] for layer, _ in chain.stages])

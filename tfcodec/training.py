@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 from keras import ops
 
-from tfcodec import checkpoint, complexity, data, losses, metrics
+from tfcodec import checkpoint, complexity, data, losses, metrics, models
 from tfcodec.errors import InputError
 from tfcodec.optimizer import Adam
 
@@ -78,9 +78,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 def set_precision(settings):
     """Sets Keras' global policy; call it before the model is built."""
-    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-    _one_of("precision", settings.precision, policies)
-    keras.mixed_precision.set_global_policy(policies[settings.precision])
+    _one_of("precision", settings.precision, models.PRECISIONS)
+    keras.mixed_precision.set_global_policy(models.PRECISIONS[settings.precision])
 
 
 def backend():

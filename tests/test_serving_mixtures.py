@@ -7,10 +7,9 @@ import sys
 import exports
 import numpy as np
 import pytest
-import tensorflow as tf
 from test_serving import ONLY_TENSORFLOW, check_same, decode, encode, pixels, png, png_pixels
 
-from tfcodec import codec, export, images, serving
+from tfcodec import codec, images, serving
 from tfcodec.coding import container as box
 from tfcodec.coding.stock_mixtures import MAX_QUESTIONS
 from tfcodec.errors import TfcodecError
@@ -31,21 +30,9 @@ def most_turns(there):
     return MAX_QUESTIONS * sum(math.prod(shape) for shape in there.exported.shapes(100, 120))
 
 
-@pytest.fixture(scope="module")
-def wavefronts(tmp_path_factory):
-    """(codec of a small model, folder of its export for servers)"""
-    folder = tmp_path_factory.mktemp("models")
-    there = small_codec(folder, "gllmm")
-    serving.export(there.info, str(folder / "served"), MAX_PIXELS, most_turns(there))
-    return there, folder / "served"
-
-
-@pytest.fixture(scope="module", params=SMALL)
+@pytest.fixture(scope="module", params=["gllmm", pytest.param("octave", marks=pytest.mark.slow)])
 def served(request, tmp_path_factory):
     """(codec of a small model, its signatures)"""
-    if request.param == "gllmm":
-        there, folder = request.getfixturevalue("wavefronts")
-        return there, tf.saved_model.load(str(folder / "1")).signatures
     there = small_codec(tmp_path_factory.mktemp("models"), request.param)
     server = serving.Server(there, MAX_PIXELS, most_turns(there), False)
     return there, {"encode": server.encode, "decode": server.decode}
@@ -99,10 +86,13 @@ def test_questions_that_a_file_could_ask_are_bounded_before_it_is_decoded(served
     assert fast == b"" and shown
 
 
-def test_a_served_model_of_wavefronts_needs_tensorflow_alone(wavefronts, tmp_path):
-    there, folder = wavefronts
-    assert export.read_info(str(folder)).fingerprint == there.info.fingerprint
-    file, shown = tmp_path / "k.tfcd", tmp_path / "k.png"
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_served_model_of_mixtures_needs_tensorflow_alone(name, tmp_path):
+    there = small_codec(tmp_path, name)
+    folder, file, shown = (tmp_path / part for part in ("served", "k.tfcd", "k.png"))
+    info = serving.export(there.info, str(folder), max_pixels=MAX_PIXELS)
+    assert info.fingerprint == there.info.fingerprint
     file.write_bytes(there.encode(images.from_array(pixels(0)), lanes=4).data)
     command = [sys.executable, "-c", ONLY_TENSORFLOW, str(folder), str(file), str(shown)]
     run = subprocess.run(command, capture_output=True, text=True)

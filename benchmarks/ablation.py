@@ -77,6 +77,9 @@ def main(argv=None):
     flags.add_argument("--crop", type=int, default=256)
     flags.add_argument("--learning_rate", type=float, default=1e-3)
     flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument(
+        "--export", action="store_true", help="export every variant, to RUN/export, to code files"
+    )
     args = flags.parse_args(argv)
     variants = FAMILIES[args.family]
     names = args.only.split(";") if args.only else list(variants)
@@ -90,7 +93,8 @@ def _result(args, model, fields):
     changes = "-".join(f"{key}-{value}" for key, value in fields.items())
     run_dir = pathlib.Path(args.out, "".join(c if c.isalnum() else "_" for c in model + changes))
     measured = run_dir / f"measured-{args.steps}.json"
-    if not measured.exists():
+    exported = run_dir / "export"
+    if not measured.exists() or (args.export and not exported.exists()):
         command = [sys.executable, "-c", "import sys, ablation; ablation.train(*sys.argv[1:])"]
         job = {**vars(args), "model": model, "fields": fields, "run_dir": str(run_dir)}
         here = str(pathlib.Path(__file__).parent)
@@ -113,7 +117,7 @@ def train(job, target):
     import numpy as np
     from absl import logging
 
-    from tfcodec import complexity, data, models, training
+    from tfcodec import complexity, data, export, models, training
 
     logging.set_verbosity(logging.INFO)
     job = json.loads(job)
@@ -128,7 +132,8 @@ def train(job, target):
     )
     training.set_precision(settings)
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in job["fields"].items()}
-    model = models.build(job["model"], "compact", **fields).build_weights()
+    config = models.config(job["model"], "compact", **fields)
+    model = models.module(job["model"]).build(config, name=job["model"]).build_weights()
     first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
     model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
     trainer = training.Trainer(model, pictures, settings)
@@ -140,6 +145,10 @@ def train(job, target):
         "bpp_of_parts": _parts(model, validation, settings.crop),
     }
     pathlib.Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if job["export"]:
+        directory = os.path.join(job["run_dir"], "export")
+        name = os.path.basename(job["run_dir"])
+        export.export(model, directory, job["model"], "compact", config, name=name)
 
 
 def _parts(model, pictures, crop):

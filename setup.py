@@ -55,6 +55,7 @@ setuptools.setup(
         "fuzz": ["atheris>=3"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff~=0.17.0",  # another version may format otherwise
             "scipy>=1.11",

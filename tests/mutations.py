@@ -163,20 +163,22 @@ class Run:
     def mutations(self, count):
         """Decodes so many more. Raises AssertionError for a wrong picture, an error that is no
         sentence, or growing memory; a hang or a crash ends the process."""
-        for _ in range(count):
-            if self.count % WATCHED == 0:
-                faulthandler.dump_traceback_later(SECONDS, exit=True)
-                self._look_at_memory()
-            data = self._files[self._random.randint(len(self._files))]
-            kind = self.count % 4
-            if kind == 3:
-                data = forge(self._random, data)
-            else:
-                data = mutate(self._random, data)
-                data = with_valid_checksum(data) if kind == 1 else data
-            self._one(data, sealed=kind % 2 == 1)
-            self.count += 1
-        faulthandler.cancel_dump_traceback_later()
+        try:
+            for _ in range(count):
+                if self.count % WATCHED == 0:
+                    faulthandler.dump_traceback_later(SECONDS, exit=True)
+                    self._look_at_memory()
+                data = self._files[self._random.randint(len(self._files))]
+                kind = self.count % 4
+                if kind == 3:
+                    data = forge(self._random, data)
+                else:
+                    data = mutate(self._random, data)
+                    data = with_valid_checksum(data) if kind == 1 else data
+                self._one(data, sealed=kind % 2 == 1)
+                self.count += 1
+        finally:  # the watch would end whatever runs after a failure
+            faulthandler.cancel_dump_traceback_later()
         self._look_at_memory()
 
     def _one(self, data, sealed):

@@ -57,7 +57,7 @@ def _untrained(name, picture, directory):
     keras.utils.set_random_seed(0)
     model_name, preset = name.split("-", 1)
     config = models.config(model_name, preset)
-    model = models.module(model_name).build(config, name=model_name).build_weights()
+    model = models.weighted(model_name, config)
     side, rng = 2 * model.stride, np.random.default_rng(0)
     corners = rng.integers(0, np.array(picture.rgb.shape[:2]) - side, [16, 2])
     crops = [picture.rgb[top : top + side, left : left + side] for top, left in corners]

@@ -7,6 +7,8 @@ multi-level form (3DM-WeConvene; arXiv 2504.04658), bare and inside resampling b
 `WeConv` and `WeConv3D` keep the size, any size: they stand where a convolution stood, in any CNN.
 """
 
+from functools import partial
+
 import keras
 from keras import ops
 
@@ -200,8 +202,43 @@ def wavelet_conv(filters, wavelet, levels, norm, policy, name, **options):
     return WeConv3D(filters, levels=levels, **options)
 
 
+class _Resampling(keras.layers.Layer):
+    """A resampling convolution - leaky ReLU - wavelet convolution, added to a resampling skip.
+
+    Args: see `WeConvDown`; resample, skip: the layers that change the size; norm: of `WeConv`.
+    """
+
+    def __init__(self, resample, skip, norm, filters, wavelet, levels, slope, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.wavelet, self.levels, self.slope = filters, wavelet, levels, slope
+        policy = self.dtype_policy
+        self.resample = resample(dtype=policy)
+        self.core = wavelet_conv(filters, wavelet, levels, norm, policy, "core", aligned=True)
+        self.skip = skip(dtype=policy, name="skip")
+
+    def build(self, input_shape):
+        self.resample.build(input_shape)
+        self.core.build(self.compute_output_shape(input_shape))
+        self.skip.build(input_shape)
+
+    def call(self, x):
+        return self.core(ops.leaky_relu(self.resample(x), self.slope)) + self.skip(x)
+
+    def compute_output_shape(self, input_shape):
+        return self.resample.compute_output_shape(input_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "wavelet": self.wavelet,
+            "levels": self.levels,
+            "slope": self.slope,
+        }
+
+
 @keras.saving.register_keras_serializable("tfcodec")
-class WeConvDown(keras.layers.Layer):
+class WeConvDown(_Resampling):
     """conv3 with stride 2 - leaky ReLU - wavelet convolution with GDN, added to a strided 1x1.
 
     `ResidualBlockDown` with the second convolution in the wavelet domain (ECCV 2024, Fig. 4).
@@ -216,36 +253,13 @@ class WeConvDown(keras.layers.Layer):
     """
 
     def __init__(self, filters, wavelet="haar", levels=None, slope=SLOPE, **kwargs):
-        super().__init__(**kwargs)
-        self.filters, self.wavelet, self.levels, self.slope = filters, wavelet, levels, slope
-        policy = self.dtype_policy
-        self.down = DownConv2D(filters, 3, dtype=policy, name="down")
-        self.core = wavelet_conv(filters, wavelet, levels, "gdn", policy, "core", aligned=True)
-        self.skip = DownConv2D(filters, 1, dtype=policy, name="skip")
-
-    def build(self, input_shape):
-        self.down.build(input_shape)
-        self.core.build(self.compute_output_shape(input_shape))
-        self.skip.build(input_shape)
-
-    def call(self, x):
-        return self.core(ops.leaky_relu(self.down(x), self.slope)) + self.skip(x)
-
-    def compute_output_shape(self, input_shape):
-        return self.down.compute_output_shape(input_shape)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "wavelet": self.wavelet,
-            "levels": self.levels,
-            "slope": self.slope,
-        }
+        down = partial(DownConv2D, filters, 3, name="down")
+        skip = partial(DownConv2D, filters, 1)
+        super().__init__(down, skip, "gdn", filters, wavelet, levels, slope, **kwargs)
 
 
 @keras.saving.register_keras_serializable("tfcodec")
-class WeConvUp(keras.layers.Layer):
+class WeConvUp(_Resampling):
     """Sub-pixel conv3 - leaky ReLU - wavelet convolution with IGDN, added to a second sub-pixel.
 
     `ResidualBlockUp` with the second convolution in the wavelet domain. Arguments as `WeConvDown`.
@@ -255,29 +269,6 @@ class WeConvUp(keras.layers.Layer):
     """
 
     def __init__(self, filters, wavelet="haar", levels=None, slope=SLOPE, **kwargs):
-        super().__init__(**kwargs)
-        self.filters, self.wavelet, self.levels, self.slope = filters, wavelet, levels, slope
-        policy = self.dtype_policy
-        self.up = SubpixelConv2D(filters, 3, dtype=policy, name="up")
-        self.core = wavelet_conv(filters, wavelet, levels, "igdn", policy, "core", aligned=True)
-        self.skip = SubpixelConv2D(filters, 3, dtype=policy, name="skip")
-
-    def build(self, input_shape):
-        self.up.build(input_shape)
-        self.core.build(self.compute_output_shape(input_shape))
-        self.skip.build(input_shape)
-
-    def call(self, x):
-        return self.core(ops.leaky_relu(self.up(x), self.slope)) + self.skip(x)
-
-    def compute_output_shape(self, input_shape):
-        return self.up.compute_output_shape(input_shape)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "wavelet": self.wavelet,
-            "levels": self.levels,
-            "slope": self.slope,
-        }
+        up = partial(SubpixelConv2D, filters, 3, name="up")
+        skip = partial(SubpixelConv2D, filters, 3)
+        super().__init__(up, skip, "igdn", filters, wavelet, levels, slope, **kwargs)

@@ -57,6 +57,7 @@ def table_bits(bits, symbols, within):
 
 
 def _tempered(bits):
-    """Bits above 32 grow as the logarithm: a coder would escape them, and their gradient, quadratic
-    in the distance, would leave nothing of the clipped gradient for the rest of the batch."""
+    """Bits above 32 grow as the logarithm: their gradient, quadratic in the distance, would leave
+    nothing of the clipped gradient for the rest of the batch. The coder charges less still, see
+    `table_bits`; but what is charged alike at every distance pulls nothing back."""
     return ops.where(bits > 32.0, 32.0 + 32.0 * ops.log(ops.maximum(bits, 32.0) / 32.0), bits)

@@ -263,7 +263,10 @@ class Octave(CodecModel):
         first = mixture_coding.COMPONENTS if mixture else 1
         self.means_conv = conv(first * half, 5)(name="means_conv")
         self.scales_conv = conv((self.numbers - first) * half, 5)(name="scales_conv")
-        self.y_estimator = estimator(cfg.estimators, self.numbers * half, cfg.slope, "y_estimator")
+        self.y_estimator = estimator(
+            *(cfg.estimators, self.numbers * half, cfg.slope, "y_estimator"),
+            use_bias=bool(cfg.linear),
+        )
         if cfg.cross_resolution:
             self.y_across = up_conv(half, 5)(name="y_across")
             if self.two_layers:
@@ -324,6 +327,25 @@ class Octave(CodecModel):
         for stage in (self.transform.stages[-1], last):
             for path in (stage.high, stage.low):
                 path.kernel.assign(ops.zeros_like(path.kernel))
+        self._start_at_spread(x)
+
+    def _start_at_spread(self, x):
+        """Makes coding of y start at the spread of each channel, at the middle of the ladder,
+        whatever is known of it: else the rate flattens y before the networks know its scale."""
+        rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
+        last = self.y_estimator.layers[-1]
+        last.kernel.assign(ops.zeros_like(last.kernel))
+        self.scales_conv.kernel.assign(ops.zeros_like(self.scales_conv.kernel))
+        if self.cfg.likelihood == "gllmm":  # scales among weights, and among triples with means
+            components = np.arange(mixture_coding.COMPONENTS)
+            places = 1 + 2 * components, 2 + 3 * components
+        else:
+            places = [0], [1]
+        for y, layer, place in zip(self.to_y(x, rung)[::-1], (self.scales_conv, last), places, strict=True):
+            spread = ops.convert_to_numpy(y).std(axis=(0, 1, 2))
+            start = np.zeros([layer.filters // self.channels, self.channels], np.float32)
+            start[place] = np.log(spread + gaussian.SCALE_MIN)
+            layer.bias.assign(start.ravel())
 
     def table_rows(self):
         rows = [row for prior in self.priors.values() for row in prior.table_rows()]

@@ -337,12 +337,15 @@ def leaky(slope):
     return partial(keras.layers.LeakyReLU, negative_slope=slope, dtype="float32")
 
 
-def estimator(widths, outputs, slope, name):
-    """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior."""
+def estimator(widths, outputs, slope, name, use_bias=False):
+    """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior.
+
+    use_bias: of the last one; the papers' have none.
+    """
     layers = []
     for width in widths:
         layers += [conv(width, 1), leaky(slope)]
-    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=False, dtype="float32")
+    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=use_bias, dtype="float32")
     return sequential([*layers, last], name=name)
 
 

@@ -341,7 +341,8 @@ class Octave(CodecModel):
             places = 1 + 2 * components, 2 + 3 * components
         else:
             places = [0], [1]
-        for y, layer, place in zip(self.to_y(x, rung)[::-1], (self.scales_conv, last), places, strict=True):
+        layers = self.scales_conv, last
+        for y, layer, place in zip(self.to_y(x, rung)[::-1], layers, places, strict=True):
             spread = ops.convert_to_numpy(y).std(axis=(0, 1, 2))
             start = np.zeros([layer.filters // self.channels, self.channels], np.float32)
             start[place] = np.log(spread + gaussian.SCALE_MIN)

@@ -15,7 +15,7 @@ VARIANTS = {
     "gllmm": {"likelihood": "gllmm"},
     "one_layer": {"hyper_layers": 1},
     "alone": {"cross_resolution": False},
-    "paper": {"up_gdn": True, "gdn_order": 2, "cross_kernel_size": 0},
+    "paper": {"up_gdn": True, "gdn_order": 2, "cross_kernel_size": 0, "linear": ()},
 }
 ORDER = ("z2_high", "z2_low", "z_low", "z_high", "y_low", "y_high")
 
@@ -62,6 +62,16 @@ def test_latents_have_the_shapes_that_the_parts_promise(variant):
         assert latent.shape == (1, 128 // stride, 256 // stride, part["channels"])
     x_hat, bits = model(x)
     assert x_hat.shape == x.shape and tuple(bits) == expected
+
+
+def test_training_starts_at_a_projection_onto_principal_components():
+    model, _ = _model()
+    x, rung = _pictures(2, 128, 128), np.float32([0, 0])
+    smooth = keras.ops.convert_to_numpy(keras.ops.image.resize(x[:, ::32, ::32], (128, 128)))
+    model.prepare(smooth)
+    once = model.synthesis(model.to_y(smooth, rung), rung)
+    np.testing.assert_allclose(model.synthesis(model.to_y(once, rung), rung), once, atol=1e-5)
+    assert np.mean((once - smooth) ** 2) < 0.1 * np.var(smooth)
 
 
 @pytest.mark.parametrize("variant", ["gllmm", "one_layer", "paper"])

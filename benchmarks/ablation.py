@@ -25,12 +25,12 @@ SMALL = {"filters": 48, "slices": 4, "hyper_latents": 48, "widths": (24, 48, 96)
 WAVELETS = {"weconvene": {"wavelet": "haar"}, "weconvene3d": {"wavelet": "9/7"}}  # the presets'
 # Name: model and fields of its compact preset.
 FAMILIES = {
-    # `plain` is a mean-scale hyperprior of as many channels, without octaves, second hyper layer or
-    # cross-resolution estimation. It starts at principal components, too.
+    # `plain` is a mean-scale hyperprior of as many channels and latents, without octaves, second
+    # hyper layer or cross-resolution estimation. It starts at principal components, too.
     "octave": {
         "plain convolutions": (
             "mbt2018_mean",
-            {"filters": 64, "latents": 64, "widths": (64, 64, 64)},
+            {"filters": 64, "latents": 120, "widths": (64, 64, 64)},
         ),
         "octave": ("octave", {}),
         "no cross-resolution": ("octave", {"cross_resolution": False}),

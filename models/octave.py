@@ -59,6 +59,7 @@ class Config:
     """What the systems of this file differ in.
 
     filters: N, of both resolutions together, in every layer and latent.
+    latents: channels of y, both resolutions together; 0 for N.
     hyper_filters: of the middle layer of the two hyper syntheses.
     estimators: widths of the 1x1 layers that estimate the parameters of the high resolution.
     cross_kernel_size: of the paths between resolutions in 5x5 layers; 0 for the layer's own.
@@ -75,6 +76,7 @@ class Config:
     """
 
     filters: int = 256
+    latents: int = 0
     hyper_filters: int = 288
     estimators: tuple[int, ...] = (640, 512)
     cross_kernel_size: int = 0
@@ -93,6 +95,7 @@ class Config:
 
 COMPACT = Config(
     64,
+    192,
     96,
     (96, 96),
     cross_kernel_size=3,
@@ -105,7 +108,7 @@ COMPACT = Config(
 )
 PRESETS = {
     "compact": COMPACT,
-    "compact-gllmm": dataclasses.replace(COMPACT, likelihood="gllmm"),
+    "compact-gllmm": dataclasses.replace(COMPACT, likelihood="gllmm", latents=128),
     "n256": Config(256),
     "n448": Config(448),
 }
@@ -135,8 +138,8 @@ class Chain(keras.layers.Layer):
 class LinearAnalysis(keras.layers.Layer):
     """Linear chain of 2x2 convolutions from pictures [B, H, W, 3] to (y_high, y_low).
 
-    The first quarter of the channels at 1/16, with `linear_start` those of the largest variance,
-    becomes y_low by one more convolution; the others are y_high. See models/transforms.py.
+    Some channels at 1/16, a quarter as many as y_high's, become y_low by one more convolution: at
+    the start those of the largest variance. The others are y_high. See models/transforms.py.
 
     Args: widths: channels at 1/2, 1/4, 1/8. channels: of each latent, a multiple of 4.
     """
@@ -181,22 +184,17 @@ class LinearSynthesis(keras.layers.Layer):
 def transforms(cfg):
     """(analysis, synthesis): the picture to (y_high, y_low) and back."""
     gdn = partial(GDN, order=cfg.gdn_order)
-    options = dict(strides=2, cross_kernel_size=cfg.cross_kernel_size or None)
-    down = partial(OctaveConv2D, cfg.filters, 5, **options)
-    up = partial(OctaveConv2DTranspose, cfg.filters, 5, **options)
+    options = dict(kernel_size=5, strides=2, cross_kernel_size=cfg.cross_kernel_size or None)
+    down = partial(OctaveConv2D, cfg.filters, activation=gdn(), **options)
+    up = partial(OctaveConv2DTranspose, cfg.filters, activation=gdn(inverse=True), **options)
     # The latents and the picture are float32 under any policy.
-    last = partial(OctaveConv2DTranspose, 3, 5, low_ratio=0, dtype="float32", **options)
-    return (
-        Chain(
-            [partial(down, activation=gdn())] * 3 + [partial(down, dtype="float32")],
-            name="analysis",
-        ),
-        Chain([partial(up, activation=gdn(inverse=True))] * 3 + [last], name="synthesis"),
-    )
+    to_y = partial(OctaveConv2D, cfg.latents or cfg.filters, dtype="float32", **options)
+    to_x = partial(OctaveConv2DTranspose, 3, low_ratio=0, dtype="float32", **options)
+    return Chain([down] * 3 + [to_y], name="analysis"), Chain([up] * 3 + [to_x], name="synthesis")
 
 
-def hyper_transforms(cfg, strides, names):
-    """(analysis, synthesis) of a hyper layer; the latter has twice the channels."""
+def hyper_transforms(cfg, strides, outputs, names):
+    """(analysis, synthesis) of a hyper layer, the latter to two numbers a latent, `outputs`."""
     act = keras.layers.LeakyReLU(negative_slope=cfg.slope)
     # Everything between y and a table index is float32 whatever the policy.
     options = dict(cross_kernel_size=cfg.cross_kernel_size or None, dtype="float32")
@@ -210,7 +208,7 @@ def hyper_transforms(cfg, strides, names):
     synthesis = [
         partial(up, n, kernel, strides, activation=act),
         partial(up, cfg.hyper_filters, kernel, strides, activation=act),
-        partial(up, 2 * n, 3, cross_kernel_size=None),
+        partial(up, outputs, 3, cross_kernel_size=None),
     ]
     return tuple(
         Chain(layers, name=name, dtype="float32")
@@ -231,28 +229,29 @@ class Octave(CodecModel):
 
     def __init__(self, cfg, **kwargs):
         super().__init__(**kwargs)
-        if cfg.filters % 2 or cfg.likelihood not in ("gaussian", "gllmm"):
+        latents = cfg.latents or cfg.filters
+        if cfg.filters % 2 or latents % 2 or cfg.likelihood not in ("gaussian", "gllmm"):
             raise ValueError(
-                "`filters` must be even and `likelihood` gaussian or gllmm. "
-                f"Received: filters={cfg.filters}, likelihood={cfg.likelihood!r}"
+                "`filters` and `latents` must be even and `likelihood` gaussian or gllmm. "
+                f"Received: filters={cfg.filters}, latents={latents}, likelihood={cfg.likelihood!r}"
             )
         self.cfg, self.lambdas = cfg, tuple(cfg.lambdas)
-        self.channels = cfg.filters // 2  # of each latent
+        self.channels = cfg.filters // 2  # of each z
+        half = latents // 2  # channels of each y
         self.transform, self.inverse_transform = transforms(cfg)
         self.linear = self.inverse_linear = None
         if cfg.linear:
-            self.linear = LinearAnalysis(cfg.linear, self.channels, name="linear")
-            self.inverse_linear = LinearSynthesis(cfg.linear, self.channels, name="inverse_linear")
+            self.linear = LinearAnalysis(cfg.linear, half, name="linear")
+            self.inverse_linear = LinearSynthesis(cfg.linear, half, name="inverse_linear")
         self.hyper_analysis, self.hyper_synthesis = hyper_transforms(
-            cfg, 2, ("hyper_analysis", "hyper_synthesis")
+            cfg, 2, 2 * latents, ("hyper_analysis", "hyper_synthesis")
         )
         self.two_layers = cfg.hyper_layers == 2
-        half = self.channels
         if self.two_layers:
             self.top_analysis, self.top_synthesis = hyper_transforms(
-                cfg, 1, ("top_analysis", "top_synthesis")
+                cfg, 1, 2 * cfg.filters, ("top_analysis", "top_synthesis")
             )
-            self.z_estimator = estimator(cfg.estimators, 2 * half, cfg.slope, "z_estimator")
+            self.z_estimator = estimator(cfg.estimators, cfg.filters, cfg.slope, "z_estimator")
             self.up_means, self.up_scales, self.up_features = (
                 up_four(cfg, f"up_{what}") for what in ("means", "scales", "features")
             )
@@ -270,10 +269,12 @@ class Octave(CodecModel):
         if cfg.cross_resolution:
             self.y_across = up_conv(half, 5)(name="y_across")
             if self.two_layers:
-                self.z_across = up_conv(half, 5)(name="z_across")
+                self.z_across = up_conv(self.channels, 5)(name="z_across")
         # In the loss alone; no part of the codec.
-        self.y_fidelity = up_conv(half, 5)(name="y_fidelity") if cfg.fidelity else None
-        self.z_fidelity = up_conv(half, 5)(name="z_fidelity") if cfg.fidelity else None
+        self.y_fidelity = self.z_fidelity = None
+        if cfg.fidelity:
+            self.y_fidelity = up_conv(half, 5)(name="y_fidelity")
+            self.z_fidelity = up_conv(self.channels, 5)(name="z_fidelity")
         # The two bands have gains of their own.
         self.gain_high, self.inverse_high = gains(cfg.lambdas, cfg.gain_level, "_high")
         self.gain_low, self.inverse_low = gains(cfg.lambdas, cfg.gain_level, "_low")
@@ -283,9 +284,11 @@ class Octave(CodecModel):
         }
 
     def build(self, input_shape):
-        for layer in (*self.priors.values(), self.y_fidelity, self.z_fidelity):
-            if layer is not None:
-                layer.build((None, None, None, self.channels))
+        for prior in self.priors.values():
+            prior.build((None, None, None, self.channels))
+        if self.cfg.fidelity:
+            for layer in (self.y_fidelity, self.z_fidelity):
+                layer.build((None, None, None, layer.filters))
         super().build(input_shape)
 
     @property
@@ -294,8 +297,13 @@ class Octave(CodecModel):
         if not self.two_layers:
             sizes = {"z_high": 64, "z_low": 128}
         sizes |= {"y_low": 32, "y_high": 16}
+        of_y = (self.cfg.latents or self.cfg.filters) // 2
         parts = [
-            {"name": name, "stride": stride, "channels": self.channels}
+            {
+                "name": name,
+                "stride": stride,
+                "channels": of_y if name.startswith("y") else self.channels,
+            }
             for name, stride in sizes.items()
         ]
         if self.cfg.likelihood == "gllmm":
@@ -344,7 +352,7 @@ class Octave(CodecModel):
         layers = self.scales_conv, last
         for y, layer, place in zip(self.to_y(x, rung)[::-1], layers, places, strict=True):
             spread = ops.convert_to_numpy(y).std(axis=(0, 1, 2))
-            start = np.zeros([layer.filters // self.channels, self.channels], np.float32)
+            start = np.zeros([layer.filters // len(spread), len(spread)], np.float32)
             start[place] = np.log(spread + gaussian.SCALE_MIN)
             layer.bias.assign(start.ravel())
 

@@ -9,13 +9,13 @@ from tfcodec import codec, export, images, losses, models
 from tfcodec.coding import container as box
 from tfcodec.entropy.slices import walk
 
-TINY = {"filters": 8, "hyper_filters": 12, "estimators": (10, 10)}
+TINY = {"filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
 VARIANTS = {
     "compact": {},
     "gllmm": {"likelihood": "gllmm"},
     "one_layer": {"hyper_layers": 1},
     "alone": {"cross_resolution": False},
-    "paper": {"up_gdn": True, "gdn_order": 2, "cross_kernel_size": 0, "linear": ()},
+    "paper": {"up_gdn": True, "gdn_order": 2, "cross_kernel_size": 0, "linear": (), "latents": 0},
 }
 ORDER = ("z2_high", "z2_low", "z_low", "z_high", "y_low", "y_high")
 

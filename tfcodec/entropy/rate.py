@@ -57,7 +57,10 @@ def table_bits(bits, symbols, within):
 
 
 def _tempered(bits):
-    """Bits above 32 grow as the logarithm: their gradient, quadratic in the distance, would leave
-    nothing of the clipped gradient for the rest of the batch. The coder charges less still, see
-    `table_bits`; but what is charged alike at every distance pulls nothing back."""
-    return ops.where(bits > 32.0, 32.0 + 32.0 * ops.log(ops.maximum(bits, 32.0) / 32.0), bits)
+    """What the coder charges for the improbable, see `table_bits`, as a curve: beyond 16 bits only
+    the logarithm counts, four times, so that 100 bits are 23 and 2,000 are 35.
+
+    The density's own charge, quadratic in the distance, would leave nothing of the clipped gradient
+    for the rest of the batch; one that is alike at every distance would pull nothing back."""
+    most = float(PRECISION)
+    return ops.where(bits > most, most + 4.0 * ops.log(ops.maximum(bits, most) / most), bits)

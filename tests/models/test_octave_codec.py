@@ -101,7 +101,7 @@ def test_low_latents_move_the_parameters_of_high_ones_and_never_the_reverse(like
     model, _ = _model(likelihood=likelihood)
     rng = np.random.default_rng(0)
     symbols = [
-        np.int32(rng.normal(0, 3, [1, 256 // part["stride"], 256 // part["stride"], 4]))
+        np.int32(rng.normal(0, 3, [1, *[256 // part["stride"]] * 2, part["channels"]]))
         for part in model.parts
     ]
     before = _numbers(model, symbols)
@@ -118,7 +118,7 @@ def test_low_latents_move_the_parameters_of_high_ones_and_never_the_reverse(like
 def test_without_cross_resolution_the_low_latents_move_nothing_of_the_high():
     model, _ = _model(cross_resolution=False)
     symbols = [
-        np.zeros([1, 128 // part["stride"], 128 // part["stride"], 4], np.int32)
+        np.zeros([1, *[128 // part["stride"]] * 2, part["channels"]], np.int32)
         for part in model.parts
     ]
     before = _numbers(model, symbols)
@@ -158,5 +158,5 @@ def test_pictures_of_three_sizes_come_back_from_their_files(tmp_path):
 def test_its_presets_say_what_they_are():
     presets = models.module("octave").PRESETS
     assert presets["n448"] == dataclasses.replace(presets["n256"], filters=448)
-    with pytest.raises(ValueError, match="must be even .* filters=7, likelihood='gaussian'"):
+    with pytest.raises(ValueError, match="must be even .* filters=7, latents=192, likelihood='gaussian'"):
         models.build("octave", "compact", filters=7)

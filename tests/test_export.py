@@ -2,14 +2,18 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import exports
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-from tfcodec import export, models, training
+from tfcodec import export, lean, models, training
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.slices import walk
 from tfcodec.errors import InputError, ModelError
@@ -159,3 +163,48 @@ def test_transforms_in_bfloat16_leave_the_entropy_model_in_float32(tmp_path):
     difference = np.abs(pictures[0] - pictures[1])
     assert 0 < difference.max() and difference.mean() < 2
     assert infos["bfloat16"].config["precision"] == "bfloat16"
+
+
+def test_graphs_hold_no_more_than_they_need(tiny):
+    """No inferred shapes, no constant twice, and a function reads only the weights it uses."""
+    model, info = tiny
+    saved = saved_model_pb2.SavedModel.FromString(
+        pathlib.Path(info.path, "1", "saved_model.pb").read_bytes()
+    )
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        shaped = {node.name for node in function.node_def if "_output_shapes" in node.attr}
+        assert shaped <= {tensor.split(":")[0] for tensor in function.ret.values()}
+        constants = [
+            node.attr["value"].SerializeToString()
+            for node in function.node_def
+            if node.op == "Const" and not node.input
+        ]
+        assert len(constants) == len(set(constants))
+    module, paths = export.Exported(info).module, list(info.config["weights"])
+    reads = {
+        name: {
+            path
+            for path, weight in zip(paths, module.weights, strict=True)
+            for captured in getattr(module, name).concrete_functions[0].captured_inputs
+            if captured is weight.handle
+        }
+        for name in ("to_y", "to_latents", "analysis", "estimate", "finish", "synthesis")
+    }
+    synthesis = {path for path in paths if "/synthesis/" in path}
+    assert reads["synthesis"] - synthesis == {"mbt2018_mean/inverse_gain/log_gain"}
+    assert not synthesis - reads["synthesis"]
+    assert not (synthesis & reads["analysis"] or synthesis & reads["estimate"])
+    assert reads["analysis"] == reads["to_y"] | reads["to_latents"]
+
+
+def test_a_weight_first_used_in_a_loop_serves_what_follows():
+    weight = keras.Variable(np.float32([2.0]))
+
+    @tf.function
+    def twice(x):
+        with lean.WeightsScope(lambda variable: tf.constant([3.0])):
+            x = tf.while_loop(lambda k, x: k < 2, lambda k, x: (k + 1, x * weight.value), (0, x))[1]
+            return x + weight.value
+
+    np.testing.assert_array_equal(twice(tf.constant([1.0])), [12.0])
+    np.testing.assert_array_equal(np.array(weight), [2.0])

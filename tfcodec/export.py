@@ -412,6 +412,8 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
     """As `export`, of a model that computes as it is to be exported, and which may be frozen."""
     import tensorflow as tf
 
+    from tfcodec import lean
+
     directory = os.path.normpath(directory)
     check_target(directory)
     name = name or os.path.basename(directory)
@@ -422,7 +424,7 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
     partial = directory + ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(os.path.join(partial, "1"))
-    tf.saved_model.save(module, os.path.join(partial, "1"))
+    lean.save(module, os.path.join(partial, "1"))
     arrays = {path: variable.numpy() for path, variable in stored.items()}
     tables = {key: variable.numpy() for key, variable in module.tables.items()}
     note = {"profile": PROFILE_FLOAT32, "portable": False, **(note or {})}
@@ -475,20 +477,22 @@ def _stored(tf, value, weights):
 
 def _module(tf, model, stored):
     """The tf.Module that is saved. Its functions see the stored weights, cast to float32."""
-    import keras
-
+    from tfcodec import lean
     from tfcodec.coding.tables import CodingTables
 
     def unfolded(variable):
-        return tf.cast(variable, tf.float32) if variable.dtype.is_floating else variable
+        value = tf.convert_to_tensor(variable)
+        return tf.cast(value, tf.float32) if value.dtype.is_floating else value
+
+    def value_of(variable):
+        return unfolded(stored[variable.path]) if variable.path in stored else None
 
     for variable in model.variables:  # the tables are made from the weights as they are stored
         variable.assign(unfolded(stored[variable.path]))
 
     def with_weights(function):
         def call(*args):
-            mapping = [(v, tf.identity(unfolded(stored[v.path]))) for v in model.variables]
-            with keras.StatelessScope(state_mapping=mapping):
+            with lean.WeightsScope(value_of):
                 return function(*args)
 
         return call

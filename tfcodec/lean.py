@@ -50,11 +50,17 @@ def save(module, directory):
 
 
 def _shrink_function(function):
-    """Without shapes that are inferred; nodes are named by numbers, equal constants stand once."""
+    """Without shapes that are inferred; equal constants stand once, nodes are named by numbers.
+
+    Numbers in the order of the names: TensorFlow's optimizer sorts terms of sums by them, and what
+    is computed stays the same to the last bit.
+    """
     for argument in function.arg_attr.values():
         argument.attr.pop("_output_shapes", None)
     nodes = [type(node).FromString(node.SerializeToString()) for node in function.node_def]
     del function.node_def[:]
+    ranks = {name: rank for rank, name in enumerate(sorted(node.name for node in nodes))}
+    digits = len(str(len(nodes)))
     # The shapes of results stay: inference loses some on the way, and callers see these.
     results = {tensor.split(":")[0] for tensor in function.ret.values()}
     renamed, constants = {}, {}
@@ -64,11 +70,11 @@ def _shrink_function(function):
         node.attr.pop("_gradient_op_type", None)  # names what is not saved
         if name not in results:
             node.attr.pop("_output_shapes", None)
-        number = str(len(function.node_def))  # no argument is named so
+        number = f"{ranks[name]:0{digits}}"  # no argument is named so
         if node.op == "Const" and not node.input:
             number = constants.setdefault(node.SerializeToString(deterministic=True), number)
         renamed[name] = node.name = number
-        if int(number) == len(function.node_def):
+        if int(number) == ranks[name]:
             function.node_def.append(node)
 
     def translated(tensor):

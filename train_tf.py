@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def parser():
     """The command line; every field of `training.Settings` is a flag."""
-    from tfcodec import training
+    from tfcodec import export, training
 
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     flags.add_argument("--list", action="store_true", help="print 'MODEL: PRESET ..' and exit")
@@ -81,6 +81,13 @@ def parser():
         choices=("float32", "bfloat16"),
         default="float32",
         help="in which the exported transforms compute; default float32",
+    )
+    flags.add_argument(
+        "--export_weights",
+        choices=export.WEIGHTS,
+        default="bfloat16",
+        help="how the export stores large weights; int8 is smallest, float32 exact; "
+        "default bfloat16",
     )
     for field in dataclasses.fields(training.Settings):
         flags.add_argument(
@@ -220,6 +227,7 @@ def train(args, config, settings):
             export.export(
                 averaged,
                 *(args.export, args.model, args.preset, config, args.name),
+                weights=args.export_weights,
                 precision=args.export_precision,
             )
 

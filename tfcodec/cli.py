@@ -195,9 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument(
         "--weights",
-        choices=("float32", "bfloat16"),
+        choices=export.WEIGHTS,
         default="float32",
-        help="how weights are stored: exactly, or in half the bytes (default: %(default)s)",
+        help="how weights are stored: exactly, in half the bytes, or the largest kernels in a "
+        "quarter (default: %(default)s)",
     )
     convert.add_argument(
         "--precision",

@@ -57,7 +57,7 @@ def convert(
             "state_dict"; names may begin with "module.".
         directory, name: see `export.export`.
         lmbda: that the checkpoint was trained for; recorded in the export.
-        weights: "float32", exact, or "bfloat16", half the size.
+        weights: "float32", exact, "bfloat16", half the size, or "int8", see `export.export`.
         precision: of the transforms, see `export.export`.
     Returns: the `ModelInfo`.
     Raises: InputError if the file cannot be read or a tensor is missing, misshapen or unknown.

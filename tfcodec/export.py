@@ -41,8 +41,13 @@ DEFAULT_QUALITY = 5.0
 # Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
 UNTILED_PIXELS = 2**22
 MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
+WEIGHTS = ("bfloat16", "int8", "float32")  # how weights are stored
 # Weights of this many elements are stored in bfloat16; gains, biases, norms stay float32.
 BFLOAT16_FROM = 4096
+# Kernels of this many elements are stored, where asked for, as integers with a scale for each
+# slice of their last axis, which lies beside them under a name of its own.
+INT8_FROM = 16384
+SCALE = "/scale"
 
 
 # ------------------------------------------------------------------------------- finding exports
@@ -300,7 +305,7 @@ def read_weights(path):
     Raises: ModelError if the folder is no export.
     """
     info = read_info(path)
-    weights = stored_weights(info)
+    weights = dequantised(info, stored_weights(info))
     for conv in frozen_convolutions(info, weights):
         for name in conv.arrays:
             del weights[f"{conv.name}/exact/{name}"]
@@ -309,7 +314,7 @@ def read_weights(path):
 
 
 def stored_weights(info):
-    """As `read_weights` of a `ModelInfo`, in the types that are stored.
+    """As `read_weights` of a `ModelInfo`, as they are stored: scales are arrays of their own.
 
     Raises: ModelError if the export is incomplete.
     """
@@ -321,12 +326,42 @@ def stored_weights(info):
     except OSError as error:
         raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
     weights = {}
-    for name, place in info.config["weights"].items():
-        bfloat16 = place["dtype"] == "bfloat16"
-        dtype, shape = np.dtype(ml_dtypes.bfloat16 if bfloat16 else place["dtype"]), place["shape"]
-        flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
-        weights[name] = flat.reshape(shape)
+    try:
+        for name, place in info.config["weights"].items():
+            bfloat16, shape = place["dtype"] == "bfloat16", place["shape"]
+            dtype = np.dtype(ml_dtypes.bfloat16 if bfloat16 else place["dtype"])
+            flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
+            weights[name] = flat.reshape(shape)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{info.path}: the model's weights are incomplete or damaged") from error
     return weights
+
+
+def dequantised(info, weights):
+    """`stored_weights` with kernels float32 in place of their integers and scales.
+
+    Raises: ModelError if a scale is missing.
+    """
+    weights = dict(weights)
+    kernels = [name for name in weights if name.endswith("/kernel")]
+    for name in (name for name in kernels if weights[name].dtype == np.int8):
+        scale = weights.pop(name + SCALE, None)
+        if scale is None or scale.shape != weights[name].shape[-1:]:
+            raise ModelError(f"{info.path}: the scale of {name} is missing")
+        weights[name] = weights[name].astype(np.float32) * scale
+    return weights
+
+
+def quantised(kernel):
+    """(int8 array, its scale for each slice of the last axis, float32) of a float32 kernel.
+
+    Quantised again, their product gives these very integers and scales: a scale has 16 significant
+    bits, so that 127 of it are exact in float32.
+    """
+    scale = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / np.float32(127)
+    scale = (scale.view(np.uint32) & 0xFFFFFF00).view(np.float32)
+    integers = np.rint(kernel / np.where(scale > 0, scale, np.float32(1)))
+    return np.clip(integers, -127, 127).astype(np.int8), scale
 
 
 def frozen_convolutions(info, weights):
@@ -391,7 +426,8 @@ def export(
         directory: the export's folder.
         model_name, preset, config: what `model` was built from, see tfcodec.models.
         name: of the export; the folder's name if None.
-        weights: "bfloat16" stores large weights in half the bytes, "float32" stores all exactly.
+        weights: "bfloat16" stores large weights in half the bytes, "int8" the largest kernels in a
+            quarter, "float32" stores all exactly. The model computes with what is stored.
         note: dictionary that is added to config.json.
         precision: in which the transforms compute, "float32" or "bfloat16"; the entropy model
             computes in float32 always.
@@ -412,17 +448,21 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
     """As `export`, of a model that computes as it is to be exported, and which may be frozen."""
     import tensorflow as tf
 
+    from tfcodec import lean
+
     directory = os.path.normpath(directory)
     check_target(directory)
     name = name or os.path.basename(directory)
-    values = {v.path: np.array(v) for v in model.variables}
-    stored = {path: _stored(tf, value, weights) for path, value in values.items()}
+    stored = {}
+    for variable in model.variables:
+        for path, array in _stored(variable.path, np.array(variable), weights).items():
+            stored[path] = tf.Variable(array, trainable=False)
     module = _module(tf, model, stored)
 
     partial = directory + ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(os.path.join(partial, "1"))
-    tf.saved_model.save(module, os.path.join(partial, "1"))
+    lean.save(module, os.path.join(partial, "1"))
     arrays = {path: variable.numpy() for path, variable in stored.items()}
     tables = {key: variable.numpy() for key, variable in module.tables.items()}
     note = {"profile": PROFILE_FLOAT32, "portable": False, **(note or {})}
@@ -441,7 +481,7 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
         "stride": model.stride,
         "steps": list(model.parts),
         "tiling": tiles.measure(model),
-        "parameters": int(sum(a.size for a in arrays.values())),
+        "parameters": int(sum(np.array(v).size for v in model.variables)),
         "measured": [],
         **note,
         "weights": places(os.path.join(partial, "1"), arrays),
@@ -464,31 +504,40 @@ def check_target(directory):
         raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 
-def _stored(tf, value, weights):
-    if weights not in ("bfloat16", "float32"):
-        raise InputError(f"weights are stored as bfloat16 or float32, not as {weights}")
+def _stored(path, value, weights):
+    """{name: array} of what is stored of a variable of the model."""
+    import ml_dtypes
+
+    if weights not in WEIGHTS:
+        raise InputError(f"weights are stored as {' or '.join(WEIGHTS)}, not as {weights}")
     if np.issubdtype(value.dtype, np.integer):
-        return tf.Variable(value, trainable=False)
-    large = value.size >= BFLOAT16_FROM and weights == "bfloat16"
-    return tf.Variable(tf.cast(value, tf.bfloat16 if large else tf.float32), trainable=False)
+        return {path: value}
+    if weights == "int8" and value.size >= INT8_FROM and path.endswith("/kernel"):
+        integers, scale = quantised(np.float32(value))
+        return {path: integers, path + SCALE: scale}
+    large = value.size >= BFLOAT16_FROM and weights != "float32"
+    return {path: value.astype(ml_dtypes.bfloat16 if large else np.float32)}
 
 
 def _module(tf, model, stored):
     """The tf.Module that is saved. Its functions see the stored weights, cast to float32."""
-    import keras
-
+    from tfcodec import lean
     from tfcodec.coding.tables import CodingTables
 
-    def unfolded(variable):
-        return tf.cast(variable, tf.float32) if variable.dtype.is_floating else variable
+    def value_of(variable):
+        if variable.path not in stored:
+            return None
+        value, scale = (stored.get(variable.path + end) for end in ("", SCALE))
+        if scale is not None:
+            return tf.cast(value, tf.float32) * scale
+        return tf.cast(value, tf.float32) if value.dtype.is_floating else tf.identity(value)
 
     for variable in model.variables:  # the tables are made from the weights as they are stored
-        variable.assign(unfolded(stored[variable.path]))
+        variable.assign(value_of(variable))
 
     def with_weights(function):
         def call(*args):
-            mapping = [(v, tf.identity(unfolded(stored[v.path]))) for v in model.variables]
-            with keras.StatelessScope(state_mapping=mapping):
+            with lean.WeightsScope(value_of):
                 return function(*args)
 
         return call

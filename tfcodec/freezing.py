@@ -77,7 +77,7 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     }
     note = json.loads(json.dumps(note))
     dtypes = {place["dtype"] for place in info.config["weights"].values()}
-    weights = "bfloat16" if "bfloat16" in dtypes else "float32"
+    weights = next(dtype for dtype in ("int8", "bfloat16", "float32") if dtype in dtypes)
     model_name = info.config["model"]
     preset = info.config["preset"]
     return export.save(model, directory, model_name, preset, config, name, weights, note)
@@ -89,8 +89,9 @@ def rebuild(info, as_float=False):
     Args: as_float: a frozen export, too, becomes a model for training, by what its integers mean.
     Raises: ModelError if the export is incomplete.
     """
-    stored = export.read_weights(info.path) if as_float else export.stored_weights(info)
+    stored = export.stored_weights(info)
     frozen = [] if as_float else export.frozen_convolutions(info, stored)
+    stored = export.read_weights(info.path) if as_float else export.dequantised(info, stored)
     convs = {conv.name: conv for conv in frozen}
     module = models.module(info.config["model"])
     fields = {

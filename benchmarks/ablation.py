@@ -25,18 +25,18 @@ SMALL = {"filters": 48, "slices": 4, "hyper_latents": 48, "widths": (24, 48, 96)
 WAVELETS = {"weconvene": {"wavelet": "haar"}, "weconvene3d": {"wavelet": "9/7"}}  # the presets'
 # Name: model and fields of its compact preset.
 FAMILIES = {
-    # `plain` is a mean-scale hyperprior of as many channels and 5x5 layers, without octaves, second
-    # hyper layer or cross-resolution estimation. Its GDN is of order 2: so is everyone's.
+    # `plain` is a mean-scale hyperprior of as many channels and latents, without octaves, second
+    # hyper layer or cross-resolution estimation. It starts at principal components, too.
     "octave": {
         "plain convolutions": (
             "mbt2018_mean",
-            {"filters": 64, "latents": 64, "widths": (), "gain_level": 4.0},
+            {"filters": 64, "latents": 120, "widths": (64, 64, 64)},
         ),
-        "octave": ("octave", {"gdn_order": 2}),
-        "no cross-resolution": ("octave", {"gdn_order": 2, "cross_resolution": False}),
-        "one hyper layer": ("octave", {"gdn_order": 2, "hyper_layers": 1}),
-        "no information fidelity": ("octave", {"gdn_order": 2, "fidelity": 0.0}),
-        "GLLMM": ("octave", {"gdn_order": 2, "likelihood": "gllmm"}),
+        "octave": ("octave", {}),
+        "no cross-resolution": ("octave", {"cross_resolution": False}),
+        "one hyper layer": ("octave", {"hyper_layers": 1}),
+        "no information fidelity": ("octave", {"fidelity": 0.0}),
+        "GLLMM": ("octave", {"likelihood": "gllmm"}),
     },
     # The first two have WeConvene's number of latents and hyper channels, and its arithmetic.
     "wavelet": {

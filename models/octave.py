@@ -21,7 +21,8 @@ sigma itself; latents are rounded, not noisy, on their way to the synthesis and 
 project's habit, Minnen and Singh, ICIP 2020); padding is at the bottom and right.
 
 Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has fewer channels,
-gains for a ladder of eight rates, and between z2 and an index only convolutions and leaky ReLUs.
+gains for a ladder of eight rates, a linear chain beside each transform (`LinearAnalysis`) that lets
+it learn fast, and between z2 and an index only convolutions and leaky ReLUs.
 `compact-gllmm` models y by mixtures (see entropy/gllmm.py).
 """
 
@@ -34,11 +35,21 @@ from keras import ops
 
 from tfcodec.entropy import gaussian, gllmm, mixture_coding
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.mbt2018_mean import LADDER
-from tfcodec.models.transforms import conv, estimator, leaky, sequential, unit_start, up_conv
+from tfcodec.models.transforms import (
+    conv,
+    estimator,
+    leaky,
+    principal_pair,
+    principal_start,
+    sequential,
+    unit_start,
+    up_conv,
+)
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
 
@@ -48,10 +59,12 @@ class Config:
     """What the systems of this file differ in.
 
     filters: N, of both resolutions together, in every layer and latent.
+    latents: channels of y, both resolutions together; 0 for N.
     hyper_filters: of the middle layer of the two hyper syntheses.
     estimators: widths of the 1x1 layers that estimate the parameters of the high resolution.
     cross_kernel_size: of the paths between resolutions in 5x5 layers; 0 for the layer's own.
     gdn_order: of the transforms' GDNs, see `layers.gdn.GDN`.
+    linear: widths of the linear chain beside the transforms at 1/2, 1/4, 1/8; () for none.
     slope: of the leaky ReLUs.
     up_gdn: whether the up-sampling of the top's parameters has (forward) GDNs, as the authors'
         code has, or leaky ReLUs.
@@ -63,10 +76,12 @@ class Config:
     """
 
     filters: int = 256
+    latents: int = 0
     hyper_filters: int = 288
     estimators: tuple[int, ...] = (640, 512)
     cross_kernel_size: int = 0
     gdn_order: int = 2
+    linear: tuple[int, ...] = ()
     slope: float = 0.2
     up_gdn: bool = True
     likelihood: str = "gaussian"
@@ -80,18 +95,20 @@ class Config:
 
 COMPACT = Config(
     64,
+    192,
     96,
     (96, 96),
     cross_kernel_size=3,
     gdn_order=1,
+    linear=(12, 48, 96),
     slope=0.125,
     up_gdn=False,
     lambdas=LADDER,
-    gain_level=4.0,
+    gain_level=16.0,
 )
 PRESETS = {
     "compact": COMPACT,
-    "compact-gllmm": dataclasses.replace(COMPACT, likelihood="gllmm"),
+    "compact-gllmm": dataclasses.replace(COMPACT, likelihood="gllmm", latents=128),
     "n256": Config(256),
     "n448": Config(448),
 }
@@ -118,25 +135,66 @@ class Chain(keras.layers.Layer):
         return x
 
 
+class LinearAnalysis(keras.layers.Layer):
+    """Linear chain of 2x2 convolutions from pictures [B, H, W, 3] to (y_high, y_low).
+
+    Some channels at 1/16, a quarter as many as y_high's, become y_low by one more convolution: at
+    the start those of the largest variance. The others are y_high. See models/transforms.py.
+
+    Args: widths: channels at 1/2, 1/4, 1/8. channels: of each latent, a multiple of 4.
+    """
+
+    def __init__(self, widths, channels, centre=0.5, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.centre, self.leading = centre, channels // 4
+        filters = (*widths, channels + self.leading, channels)
+        *self.shortcuts, self.low = (
+            DownConv2D(f, 2, use_bias=False, dtype="float32", name=f"shortcut{k}")
+            for k, f in enumerate(filters)
+        )
+
+    def call(self, x):
+        x = x - self.centre
+        for shortcut in self.shortcuts:
+            x = shortcut(x)
+        leading, high = ops.split(x, [self.leading], axis=-1)
+        return high, self.low(leading)
+
+
+class LinearSynthesis(keras.layers.Layer):
+    """(y_high, y_low) to pictures: `LinearAnalysis` mirrored. Arguments as there."""
+
+    def __init__(self, widths, channels, centre=0.5, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.centre = centre
+        filters = (channels // 4, *widths[::-1], 3)
+        self.low, *self.shortcuts = (
+            SubpixelConv2D(f, 1, use_bias=False, dtype="float32", name=f"shortcut{k}")
+            for k, f in enumerate(filters)
+        )
+
+    def call(self, y):
+        high, low = y
+        x = ops.concatenate([self.low(low), high], axis=-1)
+        for shortcut in self.shortcuts:
+            x = shortcut(x)
+        return x + self.centre
+
+
 def transforms(cfg):
     """(analysis, synthesis): the picture to (y_high, y_low) and back."""
     gdn = partial(GDN, order=cfg.gdn_order)
-    options = dict(strides=2, cross_kernel_size=cfg.cross_kernel_size or None)
-    down = partial(OctaveConv2D, cfg.filters, 5, **options)
-    up = partial(OctaveConv2DTranspose, cfg.filters, 5, **options)
+    options = dict(kernel_size=5, strides=2, cross_kernel_size=cfg.cross_kernel_size or None)
+    down = partial(OctaveConv2D, cfg.filters, activation=gdn(), **options)
+    up = partial(OctaveConv2DTranspose, cfg.filters, activation=gdn(inverse=True), **options)
     # The latents and the picture are float32 under any policy.
-    last = partial(OctaveConv2DTranspose, 3, 5, low_ratio=0, dtype="float32", **options)
-    return (
-        Chain(
-            [partial(down, activation=gdn())] * 3 + [partial(down, dtype="float32")],
-            name="analysis",
-        ),
-        Chain([partial(up, activation=gdn(inverse=True))] * 3 + [last], name="synthesis"),
-    )
+    to_y = partial(OctaveConv2D, cfg.latents or cfg.filters, dtype="float32", **options)
+    to_x = partial(OctaveConv2DTranspose, 3, low_ratio=0, dtype="float32", **options)
+    return Chain([down] * 3 + [to_y], name="analysis"), Chain([up] * 3 + [to_x], name="synthesis")
 
 
-def hyper_transforms(cfg, strides, names):
-    """(analysis, synthesis) of a hyper layer; the latter has twice the channels."""
+def hyper_transforms(cfg, strides, outputs, names):
+    """(analysis, synthesis) of a hyper layer, the latter to two numbers a latent, `outputs`."""
     act = keras.layers.LeakyReLU(negative_slope=cfg.slope)
     # Everything between y and a table index is float32 whatever the policy.
     options = dict(cross_kernel_size=cfg.cross_kernel_size or None, dtype="float32")
@@ -150,7 +208,7 @@ def hyper_transforms(cfg, strides, names):
     synthesis = [
         partial(up, n, kernel, strides, activation=act),
         partial(up, cfg.hyper_filters, kernel, strides, activation=act),
-        partial(up, 2 * n, 3, cross_kernel_size=None),
+        partial(up, outputs, 3, cross_kernel_size=None),
     ]
     return tuple(
         Chain(layers, name=name, dtype="float32")
@@ -171,24 +229,29 @@ class Octave(CodecModel):
 
     def __init__(self, cfg, **kwargs):
         super().__init__(**kwargs)
-        if cfg.filters % 2 or cfg.likelihood not in ("gaussian", "gllmm"):
+        latents = cfg.latents or cfg.filters
+        if cfg.filters % 2 or latents % 2 or cfg.likelihood not in ("gaussian", "gllmm"):
             raise ValueError(
-                "`filters` must be even and `likelihood` gaussian or gllmm. "
-                f"Received: filters={cfg.filters}, likelihood={cfg.likelihood!r}"
+                "`filters` and `latents` must be even and `likelihood` gaussian or gllmm. "
+                f"Received: filters={cfg.filters}, latents={latents}, likelihood={cfg.likelihood!r}"
             )
         self.cfg, self.lambdas = cfg, tuple(cfg.lambdas)
-        self.channels = cfg.filters // 2  # of each latent
+        self.channels = cfg.filters // 2  # of each z
+        half = latents // 2  # channels of each y
         self.transform, self.inverse_transform = transforms(cfg)
+        self.linear = self.inverse_linear = None
+        if cfg.linear:
+            self.linear = LinearAnalysis(cfg.linear, half, name="linear")
+            self.inverse_linear = LinearSynthesis(cfg.linear, half, name="inverse_linear")
         self.hyper_analysis, self.hyper_synthesis = hyper_transforms(
-            cfg, 2, ("hyper_analysis", "hyper_synthesis")
+            cfg, 2, 2 * latents, ("hyper_analysis", "hyper_synthesis")
         )
         self.two_layers = cfg.hyper_layers == 2
-        half = self.channels
         if self.two_layers:
             self.top_analysis, self.top_synthesis = hyper_transforms(
-                cfg, 1, ("top_analysis", "top_synthesis")
+                cfg, 1, 2 * cfg.filters, ("top_analysis", "top_synthesis")
             )
-            self.z_estimator = estimator(cfg.estimators, 2 * half, cfg.slope, "z_estimator")
+            self.z_estimator = estimator(cfg.estimators, cfg.filters, cfg.slope, "z_estimator")
             self.up_means, self.up_scales, self.up_features = (
                 up_four(cfg, f"up_{what}") for what in ("means", "scales", "features")
             )
@@ -199,14 +262,19 @@ class Octave(CodecModel):
         first = mixture_coding.COMPONENTS if mixture else 1
         self.means_conv = conv(first * half, 5)(name="means_conv")
         self.scales_conv = conv((self.numbers - first) * half, 5)(name="scales_conv")
-        self.y_estimator = estimator(cfg.estimators, self.numbers * half, cfg.slope, "y_estimator")
+        self.y_estimator = estimator(
+            *(cfg.estimators, self.numbers * half, cfg.slope, "y_estimator"),
+            use_bias=bool(cfg.linear),
+        )
         if cfg.cross_resolution:
             self.y_across = up_conv(half, 5)(name="y_across")
             if self.two_layers:
-                self.z_across = up_conv(half, 5)(name="z_across")
+                self.z_across = up_conv(self.channels, 5)(name="z_across")
         # In the loss alone; no part of the codec.
-        self.y_fidelity = up_conv(half, 5)(name="y_fidelity") if cfg.fidelity else None
-        self.z_fidelity = up_conv(half, 5)(name="z_fidelity") if cfg.fidelity else None
+        self.y_fidelity = self.z_fidelity = None
+        if cfg.fidelity:
+            self.y_fidelity = up_conv(half, 5)(name="y_fidelity")
+            self.z_fidelity = up_conv(self.channels, 5)(name="z_fidelity")
         # The two bands have gains of their own.
         self.gain_high, self.inverse_high = gains(cfg.lambdas, cfg.gain_level, "_high")
         self.gain_low, self.inverse_low = gains(cfg.lambdas, cfg.gain_level, "_low")
@@ -216,9 +284,11 @@ class Octave(CodecModel):
         }
 
     def build(self, input_shape):
-        for layer in (*self.priors.values(), self.y_fidelity, self.z_fidelity):
-            if layer is not None:
-                layer.build((None, None, None, self.channels))
+        for prior in self.priors.values():
+            prior.build((None, None, None, self.channels))
+        if self.cfg.fidelity:
+            for layer in (self.y_fidelity, self.z_fidelity):
+                layer.build((None, None, None, layer.filters))
         super().build(input_shape)
 
     @property
@@ -227,8 +297,13 @@ class Octave(CodecModel):
         if not self.two_layers:
             sizes = {"z_high": 64, "z_low": 128}
         sizes |= {"y_low": 32, "y_high": 16}
+        of_y = (self.cfg.latents or self.cfg.filters) // 2
         parts = [
-            {"name": name, "stride": stride, "channels": self.channels}
+            {
+                "name": name,
+                "stride": stride,
+                "channels": of_y if name.startswith("y") else self.channels,
+            }
             for name, stride in sizes.items()
         ]
         if self.cfg.likelihood == "gllmm":
@@ -245,11 +320,41 @@ class Octave(CodecModel):
 
     def prepare(self, x):
         y = unit_start(self.transform, x)
-        unit_start(self.inverse_transform, y)
         last = self.inverse_transform.stages[-1]
-        for path in (last.high, last.up):
-            path.kernel.assign(0.18 * path.kernel)  # together, pictures around 1/2
-        last.high.bias.assign(np.full([3], 0.5, np.float32))
+        if self.linear is None:
+            unit_start(self.inverse_transform, y)
+            for path in (last.high, last.up):
+                path.kernel.assign(0.18 * path.kernel)  # together, pictures around 1/2
+            last.high.bias.assign(np.full([3], 0.5, np.float32))
+            return
+        at_16 = principal_start(self.linear, self.inverse_linear, x)
+        leading = at_16[..., : self.linear.leading]
+        principal_pair(self.linear.low, self.inverse_linear.low, leading)
+        unit_start(self.inverse_transform, self.linear(x))
+        # Training begins at the linear codec: the octave layers learn what to add to it.
+        for stage in (self.transform.stages[-1], last):
+            for path in (stage.high, stage.low):
+                path.kernel.assign(ops.zeros_like(path.kernel))
+        self._start_at_spread(x)
+
+    def _start_at_spread(self, x):
+        """Makes coding of y start at the spread of each channel, at the middle of the ladder,
+        whatever is known of it: else the rate flattens y before the networks know its scale."""
+        rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
+        last = self.y_estimator.layers[-1]
+        last.kernel.assign(ops.zeros_like(last.kernel))
+        self.scales_conv.kernel.assign(ops.zeros_like(self.scales_conv.kernel))
+        if self.cfg.likelihood == "gllmm":  # scales among weights, and among triples with means
+            components = np.arange(mixture_coding.COMPONENTS)
+            places = 1 + 2 * components, 2 + 3 * components
+        else:
+            places = [0], [1]
+        layers = self.scales_conv, last
+        for y, layer, place in zip(self.to_y(x, rung)[::-1], layers, places, strict=True):
+            spread = ops.convert_to_numpy(y).std(axis=(0, 1, 2))
+            start = np.zeros([layer.filters // len(spread), len(spread)], np.float32)
+            start[place] = np.log(spread + gaussian.SCALE_MIN)
+            layer.bias.assign(start.ravel())
 
     def table_rows(self):
         rows = [row for prior in self.priors.values() for row in prior.table_rows()]
@@ -259,6 +364,9 @@ class Octave(CodecModel):
 
     def to_y(self, x, rung):
         y_high, y_low = self.transform(x)  # [B, H/16, W/16, N/2], [B, H/32, W/32, N/2]
+        if self.linear is not None:
+            linear_high, linear_low = self.linear(x)
+            y_high, y_low = y_high + linear_high, y_low + linear_low
         if self.gain_high is not None:
             y_high, y_low = self.gain_high(y_high, rung), self.gain_low(y_low, rung)
         return y_high, y_low
@@ -296,7 +404,10 @@ class Octave(CodecModel):
         y_high, y_low = y_hat
         if self.inverse_high is not None:
             y_high, y_low = self.inverse_high(y_high, rung), self.inverse_low(y_low, rung)
-        return self.inverse_transform((y_high, y_low))
+        x_hat = self.inverse_transform((y_high, y_low))
+        if self.inverse_linear is None:
+            return x_hat
+        return x_hat + self.inverse_linear((y_high, y_low))
 
     def _decoded(self, k, state, symbols):
         """The state with the latents of step k, and without the mean that they no longer need."""

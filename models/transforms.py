@@ -243,19 +243,27 @@ def principal_start(analysis, synthesis, x):
         analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
         x: float32 [B, H, W, C], what the analysis takes, sides multiples of 2^s; some 100 crops of
             pictures are enough.
+    Returns: the analysis's linear chain of x, float32 [B, H/2^s, W/2^s, latents].
     """
     linear = np.float32(x) - analysis.centre
-    pairs = zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True)
-    for down, up in pairs:
-        blocks = ops.convert_to_numpy(ops.space_to_depth(linear, 2))  # [.., row, column, channel]
-        components = principal_components(blocks)
-        filters = down.filters
-        basis = np.zeros([len(components), filters], np.float32)
-        kept = min(filters, len(components))
-        basis[:, :kept] = components[:, :kept]
-        down.kernel.assign(basis.reshape(2, 2, -1, filters))
-        up.conv.kernel.assign(basis.T[None, None])
-        linear = blocks @ basis
+    for down, up in zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True):
+        linear = principal_pair(down, up, linear)
+    return linear
+
+
+def principal_pair(down, up, x):
+    """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/2, W/2, filters].
+
+    Args: down: a 2x2 `DownConv2D`; up: the 1x1 `SubpixelConv2D` that undoes it.
+    """
+    blocks = ops.convert_to_numpy(ops.space_to_depth(x, 2))  # [.., row, column, channel]
+    components = principal_components(blocks)
+    basis = np.zeros([len(components), down.filters], np.float32)
+    kept = min(basis.shape)
+    basis[:, :kept] = components[:, :kept]
+    down.kernel.assign(basis.reshape(2, 2, -1, down.filters))
+    up.conv.kernel.assign(basis.T[None, None])
+    return blocks @ basis
 
 
 def principal_components(x):
@@ -329,12 +337,15 @@ def leaky(slope):
     return partial(keras.layers.LeakyReLU, negative_slope=slope, dtype="float32")
 
 
-def estimator(widths, outputs, slope, name):
-    """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior."""
+def estimator(widths, outputs, slope, name, use_bias=False):
+    """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior.
+
+    use_bias: of the last one; the papers' have none.
+    """
     layers = []
     for width in widths:
         layers += [conv(width, 1), leaky(slope)]
-    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=False, dtype="float32")
+    last = partial(keras.layers.Conv2D, outputs, 1, use_bias=use_bias, dtype="float32")
     return sequential([*layers, last], name=name)
 
 

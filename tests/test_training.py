@@ -6,6 +6,7 @@ import types
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfcodec import checkpoint, complexity, data, losses, models, training
@@ -51,6 +52,18 @@ def _records(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
+def _pictures_in_events(directory):
+    """Name: arrays uint8 of TensorBoard's pictures in a run's event files."""
+    found = {}
+    for path in directory.glob("events.out.*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    images = value.tensor.string_val[2:]  # after width and height
+                    found[value.tag] = [tf.io.decode_png(image).numpy() for image in images]
+    return found
+
+
 def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path):
     straight = training.Trainer(_model(), pictures, SETTINGS)
     start = _state(straight)
@@ -60,6 +73,14 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
     assert names == ["step-00000003", "step-00000006"]
     points = _records(tmp_path / "a")[-1]["validation"]
     assert len(points) == 8 and all(p["bpp"] > 0 and p["psnr"] > 5 for p in points)
+
+    shown = _pictures_in_events(tmp_path / "a")["samples"]
+    assert [image.shape for image in shown] == [(2 * SETTINGS.crop, SETTINGS.crop, 3)] * 3
+    offset = [(side - SETTINGS.crop) // 2 for side in pictures[0].shape[:2]]
+    for image, picture in zip(shown, (pictures[k] for k in range(3)), strict=True):
+        centre = picture[offset[0] :, offset[1] :][: SETTINGS.crop, : SETTINGS.crop]
+        np.testing.assert_array_equal(image[: SETTINGS.crop], centre)
+        assert np.any(image[SETTINGS.crop :] != centre)
 
     half = training.Trainer(_model(), pictures, dataclasses.replace(SETTINGS, steps=3))
     training.fit(half, str(tmp_path / "b"))

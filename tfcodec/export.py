@@ -229,7 +229,7 @@ class Exported:
         return nest.pack_sequence_as(y, whole)
 
     def estimate(self, rgb, rung):
-        """Bits of each part by the model's own densities, with rounded latents."""
+        """Bits of each part by the model's own densities, as the coder would charge them."""
         bits = self.module.estimate(self.module.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 

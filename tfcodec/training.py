@@ -342,13 +342,8 @@ def validate(model, pictures, crop, batch_size=8, ms_ssim=False):
     for rung, lmbda in enumerate(model.lambdas):
         bpp, psnr, similarity = [], [], []
         for first in range(0, len(pictures), batch_size):
-            batch = [pictures[k] for k in range(first, min(first + batch_size, len(pictures)))]
-            offsets = [((p.shape[0] - crop) // 2, (p.shape[1] - crop) // 2) for p in batch]
-            x = np.stack(
-                [p[t : t + crop, s : s + crop] for p, (t, s) in zip(batch, offsets, strict=True)]
-            )
-            x_hat, bits = forward(np.float32(x) / 255, np.full([len(x)], rung, np.float32))
-            x_hat = np.rint(np.clip(ops.convert_to_numpy(x_hat), 0, 1) * 255)
+            x = _centres(pictures, range(first, min(first + batch_size, len(pictures))), crop)
+            x_hat, bits = _shown(forward, x, rung)
             mse = np.mean(np.square(x_hat - x), axis=(1, 2, 3))
             psnr += list(10 * np.log10(255**2 / np.maximum(mse, 1e-9)))
             if ms_ssim:
@@ -368,13 +363,35 @@ def validate(model, pictures, crop, batch_size=8, ms_ssim=False):
     return points
 
 
+def samples(model, pictures, crop, count=4):
+    """Centre crops above what the middle rung makes of them, to look at: uint8 [n, 2 c, c, 3]."""
+    x = _centres(pictures, range(min(count, len(pictures))), crop)
+    x_hat, _ = _shown(backend().forward(model), x, len(model.lambdas) // 2)
+    return np.concatenate([x, np.uint8(x_hat)], axis=1)
+
+
+def _centres(pictures, indexes, crop):
+    """Centre crops of some pictures, uint8 [n, crop, crop, 3]."""
+    chosen = [pictures[k] for k in indexes]
+    offsets = [((p.shape[0] - crop) // 2, (p.shape[1] - crop) // 2) for p in chosen]
+    return np.stack(
+        [p[t : t + crop, s : s + crop] for p, (t, s) in zip(chosen, offsets, strict=True)]
+    )
+
+
+def _shown(forward, x, rung):
+    """(8-bit pixels as float, bits of each part) for crops uint8 [n, c, c, 3]."""
+    x_hat, bits = forward(np.float32(x) / 255, np.full([len(x)], rung, np.float32))
+    return np.rint(np.clip(ops.convert_to_numpy(x_hat), 0, 1) * 255), bits
+
+
 def fit(trainer, run_dir, validation=None, weights_dir=None):
     """Trains to `settings.steps`: logs, validates, leaves checkpoints, and one when it is stopped.
 
     Continues from the newest whole checkpoint in `run_dir` if there is one, and takes back what
-    was logged after it. Writes `metrics.jsonl`, and TensorBoard's event files where TensorFlow is
-    the backend. With every checkpoint the averaged weights go to `weights_dir`, if given. Of
-    several processes the chief alone reads and writes files.
+    was logged after it. Writes `metrics.jsonl`, and TensorBoard's event files, with pictures, where
+    TensorFlow is the backend. With every checkpoint the averaged weights go to `weights_dir`, if
+    given. Of several processes the chief alone reads and writes files.
 
     SIGINT and SIGTERM end the run after the step that is being computed, with a checkpoint.
     Raises: InputError when more than `settings.skip_limit` steps were no numbers;
@@ -411,6 +428,8 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
                 if chief and validation and (due(settings.validate_every) or last):
                     results = _validations(trainer, validation)
                     log.write(step, results)
+                    with trainer.averaged() as model:
+                        log.show(step, "samples", samples(model, validation, settings.crop))
                     for name, points in results.items():
                         logging.info("step %d  %s  %s", step, name, "  ".join(map(_line, points)))
                 # Last: what is logged up to a checkpoint is there whenever the checkpoint is.
@@ -561,6 +580,10 @@ class _Log:
             else:
                 scalars[name] = value
         self.events(step, scalars)
+
+    def show(self, step, name, images):
+        """Pictures uint8 [n, h, w, 3] for TensorBoard."""
+        self.events(step, {name: images})
 
 
 def _up_to(line, step):

@@ -230,13 +230,16 @@ def forward(model):
 
 
 def events(run_dir):
-    """A function of (step, {name: number}) that writes TensorBoard's event files."""
+    """A function of (step, {name: number or uint8 [n, h, w, 3]}) that writes event files."""
     writer = tf.summary.create_file_writer(run_dir)
 
-    def write(step, scalars):
+    def write(step, values):
         with writer.as_default(step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
+            for name, value in values.items():
+                if np.ndim(value) == 4:
+                    tf.summary.image(name, value, max_outputs=len(value))
+                else:
+                    tf.summary.scalar(name, value)
         writer.flush()
 
     return write

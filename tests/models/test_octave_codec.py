@@ -9,13 +9,13 @@ from tfcodec import codec, export, images, losses, models
 from tfcodec.coding import container as box
 from tfcodec.entropy.slices import walk
 
-TINY = {"filters": 8, "hyper_filters": 12, "estimators": (10, 10)}
+TINY = {"filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
 VARIANTS = {
     "compact": {},
     "gllmm": {"likelihood": "gllmm"},
     "one_layer": {"hyper_layers": 1},
     "alone": {"cross_resolution": False},
-    "paper": {"up_gdn": True, "gdn_order": 2, "cross_kernel_size": 0},
+    "paper": {"up_gdn": True, "gdn_order": 2, "cross_kernel_size": 0, "linear": (), "latents": 0},
 }
 ORDER = ("z2_high", "z2_low", "z_low", "z_high", "y_low", "y_high")
 
@@ -64,6 +64,16 @@ def test_latents_have_the_shapes_that_the_parts_promise(variant):
     assert x_hat.shape == x.shape and tuple(bits) == expected
 
 
+def test_training_starts_at_a_projection_onto_principal_components():
+    model, _ = _model()
+    x, rung = _pictures(2, 128, 128), np.float32([0, 0])
+    smooth = keras.ops.convert_to_numpy(keras.ops.image.resize(x[:, ::32, ::32], (128, 128)))
+    model.prepare(smooth)
+    once = model.synthesis(model.to_y(smooth, rung), rung)
+    np.testing.assert_allclose(model.synthesis(model.to_y(once, rung), rung), once, atol=1e-5)
+    assert np.mean((once - smooth) ** 2) < 0.1 * np.var(smooth)
+
+
 @pytest.mark.parametrize("variant", ["gllmm", "one_layer", "paper"])
 def test_every_weight_receives_a_gradient(variant):
     model, config = _model(**VARIANTS[variant])
@@ -91,7 +101,7 @@ def test_low_latents_move_the_parameters_of_high_ones_and_never_the_reverse(like
     model, _ = _model(likelihood=likelihood)
     rng = np.random.default_rng(0)
     symbols = [
-        np.int32(rng.normal(0, 3, [1, 256 // part["stride"], 256 // part["stride"], 4]))
+        np.int32(rng.normal(0, 3, [1, *[256 // part["stride"]] * 2, part["channels"]]))
         for part in model.parts
     ]
     before = _numbers(model, symbols)
@@ -108,7 +118,7 @@ def test_low_latents_move_the_parameters_of_high_ones_and_never_the_reverse(like
 def test_without_cross_resolution_the_low_latents_move_nothing_of_the_high():
     model, _ = _model(cross_resolution=False)
     symbols = [
-        np.zeros([1, 128 // part["stride"], 128 // part["stride"], 4], np.int32)
+        np.zeros([1, *[128 // part["stride"]] * 2, part["channels"]], np.int32)
         for part in model.parts
     ]
     before = _numbers(model, symbols)
@@ -148,5 +158,5 @@ def test_pictures_of_three_sizes_come_back_from_their_files(tmp_path):
 def test_its_presets_say_what_they_are():
     presets = models.module("octave").PRESETS
     assert presets["n448"] == dataclasses.replace(presets["n256"], filters=448)
-    with pytest.raises(ValueError, match="must be even .* filters=7, likelihood='gaussian'"):
+    with pytest.raises(ValueError, match="must be even .* filters=7, latents=192, likelihood='gaussian'"):
         models.build("octave", "compact", filters=7)

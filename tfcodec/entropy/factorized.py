@@ -7,7 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfcodec.entropy.rate import table_bits
+
 TAIL_MASS = 2.0**-17  # outside a row's range; what falls there is escaped
+TAIL_LOGIT = math.log(2.0 / TAIL_MASS - 1.0)  # half of it on either side
+MARGIN = 2  # symbols of a row on either side of where its tails begin
 MAX_HALF_RANGE = 2000  # bounds the tables of a badly trained model
 
 
@@ -82,9 +86,7 @@ class FactorizedPrior(keras.layers.Layer):
 
     def bits(self, values):
         """Bits of `values` [B, h, w, C], float32 of the same shape; `values` may be noisy."""
-        shape = ops.shape(values)
-        flat = ops.reshape(ops.transpose(values, (3, 0, 1, 2)), (shape[-1], 1, -1))
-        lower, upper = self.logits(flat - 0.5), self.logits(flat + 0.5)
+        lower, upper = self._logits_at(values - 0.5), self._logits_at(values + 0.5)
         # On the side of the smaller tail the difference keeps its digits.
         sign = -ops.sign(ops.stop_gradient(lower + upper))
         sign = ops.where(sign == 0, ops.ones_like(sign), sign)
@@ -92,9 +94,23 @@ class FactorizedPrior(keras.layers.Layer):
         near = ops.log_sigmoid(ops.maximum(left, right))
         far = ops.log_sigmoid(ops.minimum(left, right))
         gap = ops.maximum(near - far, 1e-7)
-        bits = (near + ops.log(-ops.expm1(-gap))) * (-1.0 / math.log(2.0))
-        bits = ops.reshape(bits, (shape[-1], shape[0], shape[1], shape[2]))
-        return ops.transpose(bits, (1, 2, 3, 0))
+        return (near + ops.log(-ops.expm1(-gap))) * (-1.0 / math.log(2.0))
+
+    def coded_bits(self, symbols):
+        """Bits of integer `symbols` [B, h, w, C], float32, as `table_rows` code them."""
+        values, distance = symbols + self.medians, ops.abs(symbols)
+        # Where a row begins and ends there, as seen from an entry.
+        within = self._logits_at(values - 0.5 + MARGIN) >= -TAIL_LOGIT
+        within = within & (self._logits_at(values - 0.5 - MARGIN) < TAIL_LOGIT)
+        within = (within & (distance <= MAX_HALF_RANGE)) | (distance <= MARGIN)
+        return table_bits(self.bits(values), symbols, within)
+
+    def _logits_at(self, values):
+        """As `logits`, of `values` [B, h, w, C]."""
+        shape = ops.shape(values)
+        flat = ops.reshape(ops.transpose(values, (3, 0, 1, 2)), (shape[-1], 1, -1))
+        logits = ops.reshape(self.logits(flat), (shape[-1], shape[0], shape[1], shape[2]))
+        return ops.transpose(logits, (1, 2, 3, 0))
 
     def quantile_loss(self):
         """Mean distance of the cumulative at the quantiles from (tail, 1/2, 1 - tail), scalar.
@@ -104,8 +120,7 @@ class FactorizedPrior(keras.layers.Layer):
         Moves the quantiles alone. A mean, where CompressAI sums: Adam does not feel the factor, and
         the clipping of the global norm should not feel these variables.
         """
-        tail = math.log(2.0 / TAIL_MASS - 1.0)
-        target = ops.convert_to_tensor(np.float32([-tail, 0.0, tail]))
+        target = ops.convert_to_tensor(np.float32([-TAIL_LOGIT, 0.0, TAIL_LOGIT]))
         logits = self.logits(ops.expand_dims(self.quantiles, 1), frozen=True)
         return ops.mean(ops.abs(logits[:, 0, :] - target))
 
@@ -122,7 +137,7 @@ class FactorizedPrior(keras.layers.Layer):
         for lower_tail, upper_tail in zip(below, above, strict=True):
             first = min(int(np.searchsorted(lower_tail, TAIL_MASS / 2)), MAX_HALF_RANGE)
             last = max(int(np.searchsorted(-upper_tail, -TAIL_MASS / 2)), MAX_HALF_RANGE + 1)
-            first, last = max(first - 2, 0), min(last + 2, len(edges) - 1)
+            first, last = max(first - MARGIN, 0), min(last + MARGIN, len(edges) - 1)
             middle = np.where(
                 lower_tail < 0.5, lower_tail, 1.0 - upper_tail
             )  # each tail from its own side
@@ -156,6 +171,9 @@ class Factorized:
 
     def bits(self, values):
         return self.prior.bits(values)
+
+    def coded_bits(self, symbols):
+        return self.prior.coded_bits(symbols)
 
     def indexes(self):
         """int32 [1, 1, 1, C], broadcasts to the latents: one row a channel."""

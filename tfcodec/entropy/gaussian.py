@@ -11,6 +11,7 @@ import math
 import numpy as np
 from keras import ops
 
+from tfcodec.entropy.rate import table_bits
 from tfcodec.layers.bound import lower_bound, upper_bound
 
 SCALE_MIN = 0.11  # the smallest sigma, as in bmshj2018: below it a bin holds all the mass
@@ -18,6 +19,9 @@ SCALE_MAX = 256.0
 NUM_LEVELS = 128  # nearest of 128 in log-scale costs under 0.02 % in rate; 64 'next larger' 0.2 %
 LOG_MIN, LOG_MAX = math.log(SCALE_MIN), math.log(SCALE_MAX)
 LEVEL_STEP = (LOG_MAX - LOG_MIN) / (NUM_LEVELS - 1)
+# A table reaches five sigma, which leave 6e-7 to the escape, and at least 3: real tails are heavier
+# than normal ones, and an escape costs one to three bytes more than a rare symbol.
+TABLE_SIGMAS, MIN_HALF = 5.0, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +48,19 @@ class Gaussian:
         gap = ops.maximum(near - far, 1e-7)
         return (near + ops.log(-ops.expm1(-gap)) - math.log(2.0)) * (-1.0 / math.log(2.0))
 
+    def coded_bits(self, symbols):
+        """Bits of integer `symbols` [B, h, w, c], float32, as `table_rows` code them."""
+        sigma = ops.exp(LOG_MIN + LEVEL_STEP * self._level())
+        half = ops.maximum(float(MIN_HALF), ops.ceil(TABLE_SIGMAS * sigma))
+        return table_bits(self.bits(symbols + self.mu), symbols, ops.abs(symbols) <= half)
+
     def indexes(self):
         """Rows of the codec's tables, int32 [B, h, w, c]: the nearest sigma in log-scale."""
+        return ops.cast(self._level(), "int32") + self.first_row
+
+    def _level(self):
         level = ops.round((self.log_scale - LOG_MIN) * (1.0 / LEVEL_STEP))
-        level = ops.clip(level, 0, NUM_LEVELS - 1)
-        return ops.cast(level, "int32") + self.first_row
+        return ops.clip(level, 0, NUM_LEVELS - 1)
 
 
 def log_erfc(x):
@@ -79,9 +91,7 @@ def table_rows():
 
 
 def _row(sigma):
-    # Five sigma leave 6e-7 to the escape; at least 3, because real tails are heavier than normal
-    # ones and an escape costs two bytes more than a rare symbol.
-    half = max(3, math.ceil(5.0 * sigma))
+    half = max(MIN_HALF, math.ceil(TABLE_SIGMAS * sigma))
     edges = [math.erfc((k - 0.5) / (sigma * math.sqrt(2.0))) / 2.0 for k in range(half + 2)]
     upper = -np.diff(np.float64(edges))  # mass of 0, 1, .., half
     pmf = np.concatenate([upper[:0:-1], upper, [2.0 * edges[half + 1]]])

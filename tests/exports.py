@@ -1,5 +1,13 @@
 """Small untrained models, exported, for tests of what stands around a model."""
 
+import atexit
+import functools
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
 import keras
 import numpy as np
 
@@ -18,9 +26,25 @@ def tiny_model(name="mbt2018_mean", preset="compact", **changes):
 
 
 def tiny_export(directory, name="mbt2018_mean", preset="compact", weights="bfloat16", **changes):
-    """The `ModelInfo` of such a model's export in `directory`."""
+    """The `ModelInfo` of such a model's export in `directory`.
+
+    A process makes each kind once, and copies it for whoever asks again.
+    """
+    directory = pathlib.Path(directory)
+    shutil.copytree(_made(name, preset, weights, **changes), directory, dirs_exist_ok=True)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "name": directory.name}, indent=1))
+    return export.read_info(str(directory))
+
+
+@functools.cache
+def _made(name, preset, weights, **changes):
+    """Folder of the export that `tiny_export` copies."""
+    root = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, root)
     model, config = tiny_model(name, preset, **changes)
-    return export.export(model, directory, name, preset, config, weights=weights)
+    path = os.path.join(root, "tiny")
+    return export.export(model, path, name, preset, config, weights=weights).path
 
 
 def small_export(directory, name, changes):

@@ -94,22 +94,26 @@ exported = model = export.Exported(info)
 if os.environ.get("REBUILD"):
     from tfcodec import freezing
     model = freezing.Walked(freezing.rebuild(info)[0])
+container = box.unpack(data)
+
+def decode():
+    coded = container.coder, exported.tables, container.streams, container.escapes, "k"
+    visitor = SliceDecoder(model.shapes(container.height, container.width), open_decoder(*coded))
+    y_hat = walk(model, visitor)
+    assert box.symbols_checksum(visitor.symbols) == container.checksum
+    import keras
+    print(zlib.crc32(np.float32(keras.ops.convert_to_numpy(y_hat)).tobytes()))
+
+decode()
 if os.environ.get("XLA"):
     import tensorflow as tf
     steps = exported.module.steps
     exported.module.steps = [tf.function(s, jit_compile=True, autograph=False) for s in steps]
-container = box.unpack(data)
-decoder = open_decoder(container.coder, exported.tables, container.streams, container.escapes, "k")
-visitor = SliceDecoder(model.shapes(container.height, container.width), decoder)
-y_hat = walk(model, visitor)
-assert box.symbols_checksum(visitor.symbols) == container.checksum
-import keras
-print(zlib.crc32(np.float32(keras.ops.convert_to_numpy(y_hat)).tobytes()))
+    decode()
 """
 RUNTIMES = {
     "one thread, oneDNN off": {"TF_NUM_INTRAOP_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"},
-    "AVX2 only": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-    "XLA": {"XLA": "1"},
+    "AVX2 only, then XLA": {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA": "1"},
     "jax": {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "REBUILD": "1"},
     "torch": {"KERAS_BACKEND": "torch", "REBUILD": "1"},
 }
@@ -129,7 +133,8 @@ def test_every_runtime_decodes_the_same_latents(frozen, tmp_path, runtime):
     command = [sys.executable, "-c", WORKER, frozen[profile].path, str(tmp_path / "k.tfcd")]
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == zlib.crc32(encoded._y_hat.numpy().tobytes())
+    expected = str(zlib.crc32(encoded._y_hat.numpy().tobytes()))
+    assert done.stdout.split() == [expected] * (1 + ("XLA" in settings))
 
 
 @pytest.mark.parametrize("profile", LISTED)
@@ -244,7 +249,7 @@ def test_an_unknown_profile_is_refused(frozen, tmp_path):
 @pytest.mark.parametrize("name", ["ms2020", "weconvene"])
 def test_slices_that_see_earlier_ones_freeze(tmp_path, name):
     """Decoded latents, in 1/64, feed the networks of later slices."""
-    changes = {"slices": 2} if name == "ms2020" else {"low_slices": 2}
+    changes = {"slices": 2} if name == "ms2020" else {"low_slices": 2, "high_slices": 1}
     changes |= {"hyper_latents": 6, "gain_level": 4.0}
     info = exports.tiny_export(str(tmp_path / "float"), name, **changes)
     frozen = freezing.freeze(info, str(tmp_path / "frozen"), [smooth(128, 192, 1)])
@@ -292,18 +297,3 @@ def test_the_bundled_model_is_portable():
     info = export.find()
     assert info.config["portable"] and info.config["profile"] in exact.integer.NUMBERS
     assert "| portable | yes" in (pathlib.Path(info.path) / "card.md").read_text()
-
-
-def test_a_server_decodes_files_of_a_frozen_model(frozen, tmp_path):
-    import tensorflow as tf
-
-    from tfcodec import serving
-
-    served = serving.export(frozen["exact-10"], str(tmp_path / "served"), max_pixels=2**16)
-    model = codec.Codec(frozen["exact-10"])
-    data = model.encode(images.from_array(smooth()), 4, lanes="serving").data
-    module = tf.saved_model.load(str(tmp_path / "served" / "1"))
-    answer = module.signatures["decode_one"](files_bytes=tf.constant(data))
-    expected = model.decode(box.unpack(data)).rgb
-    np.testing.assert_array_equal(tf.io.decode_png(answer["png_bytes"]), expected)
-    export.Exported(served)  # its integers and its answers are the same

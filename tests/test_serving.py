@@ -2,7 +2,9 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import http.server
+import importlib.util
 import io
 import json
 import os
@@ -26,12 +28,22 @@ MAX_PIXELS = 128 * 128
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """(codec of a small model, folder of its export for servers)"""
+def command(tmp_path_factory):
+    """(`tfcodec export` of a small model for servers, its exit status, what it printed)"""
     folder = tmp_path_factory.mktemp("models")
     info = exports.tiny_export(str(folder / "tiny"), lambdas=(0.001, 0.2))
-    serving.export(info, str(folder / "served"), max_pixels=MAX_PIXELS, max_turns=700)
-    return codec.Codec(info), str(folder / "served")
+    arguments = ["export", info.path, "-o", str(folder / "served")]
+    arguments += ["--max_pixels", str(MAX_PIXELS), "--max_turns", "700"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        status = cli.main(arguments)
+    return arguments, status, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def tiny(command):
+    """(codec of a small model, folder of its export for servers)"""
+    _, path, _, folder, *_ = command[0]
+    return codec.Codec(export.read_info(path)), folder
 
 
 @pytest.fixture(scope="module")
@@ -246,63 +258,57 @@ def test_damaged_alpha_is_refused(tiny, signatures):
     assert errors[-1] == ""
 
 
-ONLY_TENSORFLOW = """
+HOST = """
 import pathlib, sys
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import kernels
 
-folder = pathlib.Path(sys.argv[1])
-saved = saved_model_pb2.SavedModel.FromString((folder / "1/saved_model.pb").read_bytes())
-graphs = [meta.graph_def for meta in saved.meta_graphs]
-nodes = [node for graph in graphs for node in graph.node]
-nodes += [node for graph in graphs for f in graph.library.function for node in f.node_def]
-functions = {f.signature.name for graph in graphs for f in graph.library.function}
 known = {}
 for kernel in kernels.get_all_registered_kernels().kernel:
     known.setdefault(kernel.op, set()).add(kernel.device_type)
-missing = {n.op for n in nodes if not known.get(n.op, set()) & {"CPU", "DEFAULT"}} - functions
-assert len(nodes) > 5000 and not missing, missing
-assert not [n.name for n in nodes if n.attr["_XlaMustCompile"].b], "XLA is off in TF Serving"
 
-signatures = tf.saved_model.load(str(folder / "1")).signatures
-assert sorted(signatures) == ["decode", "decode_one", "encode", "encode_one", "serving_default"]
-file = pathlib.Path(sys.argv[2]).read_bytes()
-outputs = signatures["serving_default"](files_bytes=tf.constant([file]))
-assert outputs["error"].numpy().tolist() == [b""], outputs["error"]
-pathlib.Path(sys.argv[3]).write_bytes(outputs["png_bytes"][0].numpy())
+def stock(graphs):
+    "Every operation has a kernel of TensorFlow's own on the CPU, and none asks for XLA."
+    nodes = [node for graph in graphs for node in graph.node]
+    nodes += [node for graph in graphs for f in graph.library.function for node in f.node_def]
+    functions = {f.signature.name for graph in graphs for f in graph.library.function}
+    missing = {n.op for n in nodes if not known.get(n.op, set()) & {"CPU", "DEFAULT"}} - functions
+    assert len(nodes) > 5000 and not missing, missing
+    assert not [n.name for n in nodes if n.attr["_XlaMustCompile"].b], "XLA is off in TF Serving"
+
+for folder in sys.argv[1:]:
+    folder = pathlib.Path(folder)
+    saved = saved_model_pb2.SavedModel.FromString((folder / "1/saved_model.pb").read_bytes())
+    stock([meta.graph_def for meta in saved.meta_graphs])
+    signatures = tf.saved_model.load(str(folder / "1")).signatures
+    assert sorted(signatures) == ["decode", "decode_one", "encode", "encode_one", "serving_default"]
+    picture, file = ((folder / name).read_bytes() for name in ("p.png", "p.tfcd"))
+    there = signatures["serving_default"](files_bytes=tf.constant([file]))
+    (folder / "p.there").write_bytes(there["png_bytes"][0].numpy())
+    (folder / "p.error").write_bytes(there["error"][0].numpy())
+    there = signatures["encode"](images_bytes=tf.constant([picture]), quality=tf.constant([0.0]))
+    assert there["error"].numpy().tolist() == [b""], there["error"]
+    (folder / "p.encoded").write_bytes(there["files_bytes"][0].numpy())
 assert not [m for m in sys.modules if m.startswith(("tfcodec", "tensorflow_compression"))]
 """
 
 
-def test_the_served_model_needs_tensorflow_alone(tiny, tmp_path):
-    """In a process that never sees this package or the ops: every operation has a kernel of
-    TensorFlow's own on the CPU, none asks for XLA, and the default signature decodes."""
-    file, shown = tmp_path / "k.tfcd", tmp_path / "k.png"
-    file.write_bytes(tiny[0].encode(images.from_array(pixels(0)), lanes=4).data)
-    arguments = [tiny[1], str(file), str(shown)]
-    run = subprocess.run(
-        [sys.executable, "-c", ONLY_TENSORFLOW, *arguments], capture_output=True, text=True
-    )
+def run_host(pairs, array, **settings):
+    """Each (codec, served folder) decodes and encodes in a process that has only TensorFlow.
+
+    It never sees this package or the ops, and leaves what it made as p.there, p.error (of the
+    default signature) and p.encoded in the folder, beside p.png and p.tfcd that it had.
+    """
+    for there, folder in pairs:
+        folder = pathlib.Path(folder)
+        (folder / "p.png").write_bytes(png(array))
+        (folder / "p.tfcd").write_bytes(there.encode(images.from_array(array), lanes=16).data)
+    command = [sys.executable, "-c", HOST, *(folder for _, folder in pairs)]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
     assert run.returncode == 0, run.stderr[-2000:]
-    expected = tiny[0].decode(box.unpack(file.read_bytes())).rgb
-    np.testing.assert_array_equal(png_pixels(shown.read_bytes()), expected)
 
 
-ANOTHER_HOST = """
-import pathlib, sys
-import tensorflow as tf
-
-for folder in sys.argv[1:]:
-    folder = pathlib.Path(folder)
-    signatures = tf.saved_model.load(str(folder / "1")).signatures
-    picture, file = ((folder / name).read_bytes() for name in ("p.png", "p.tfcd"))
-    there = signatures["decode"](files_bytes=tf.constant([file]))
-    (folder / "p.there").write_bytes(there["png_bytes"][0].numpy())
-    (folder / "p.error").write_bytes(there["error"][0].numpy())
-    there = signatures["encode"](images_bytes=tf.constant([picture]), quality=tf.constant([0.0]))
-    (folder / "p.encoded").write_bytes(there["files_bytes"][0].numpy())
-"""
 HOSTS = {
     "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
     "with AVX2 at most": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
@@ -322,18 +328,10 @@ def served_hosts(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_another_host_shows_the_picture_or_says_why_not(served_hosts, host):
+def test_another_host_needs_tensorflow_alone_to_show_the_picture_or_say_why_not(served_hosts, host):
     """Float networks of a portable model leave the symbols alone, so that pictures differ by one
     level at most; another model may refuse by the symbols' checksum, but shows nothing wrong."""
-    array = pixels(9, 120, 130)
-    for there, folder in served_hosts:
-        folder = pathlib.Path(folder)
-        (folder / "p.png").write_bytes(png(array))
-        (folder / "p.tfcd").write_bytes(there.encode(images.from_array(array), lanes=16).data)
-    folders = [folder for _, folder in served_hosts]
-    command = [sys.executable, "-c", ANOTHER_HOST, *folders]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | HOSTS[host])
-    assert run.returncode == 0, run.stderr[-2000:]
+    run_host(served_hosts, pixels(9, 120, 130), **HOSTS[host])
     for there, folder in served_hosts:
         folder, portable = pathlib.Path(folder), there.info.config["portable"]
         shown, error = (folder / "p.there").read_bytes(), (folder / "p.error").read_text()
@@ -350,6 +348,17 @@ def test_another_host_shows_the_picture_or_says_why_not(served_hosts, host):
             assert not portable and "the decoded symbols differ from the encoder's" in str(refusal)
         else:  # rounding of latents may fall otherwise there: a near picture, not the same
             assert np.abs(expected - shown).mean() < 0.5
+
+
+def test_files_of_a_frozen_model_are_decoded_exactly(served_hosts):
+    there, folder = served_hosts[-1]
+    assert there.info.config["portable"]
+    module = tf.saved_model.load(os.path.join(folder, "1"))
+    data = there.encode(images.from_array(pixels(2)), 4, lanes="serving").data
+    answer = module.signatures["decode_one"](files_bytes=tf.constant(data))
+    expected = there.decode(box.unpack(data)).rgb
+    np.testing.assert_array_equal(tf.io.decode_png(answer["png_bytes"]), expected)
+    export.Exported(export.read_info(folder))  # its integers and its answers are the same
 
 
 def test_the_folder_is_an_export_too(tiny):
@@ -389,7 +398,7 @@ def test_warm_up_and_configs_are_what_tf_serving_reads(tiny, signatures):
     assert "max_batch_size { value: 4 }" in batching and "allowed_batch_sizes" not in batching
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(tiny):
     """(process, stub) of a PredictionService in front of the served model."""
     grpc = pytest.importorskip("grpc", reason="needs the extra `serve`")
@@ -415,7 +424,18 @@ def run_example(script, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_the_grpc_client_asks_and_tells(tiny, service, tmp_path):
+def example_here(script, monkeypatch, *arguments):
+    """What the script ends with in this process, which has TensorFlow already."""
+    spec = importlib.util.spec_from_file_location("example", HERE.parent / "examples" / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    return ended.value.code
+
+
+def test_the_grpc_client_asks_and_tells(tiny, service, tmp_path, monkeypatch):
     source, file = tmp_path / "p.png", tmp_path / "p.tfcd"
     source.write_bytes(png(pixels(0)))
     server = ("--server", service[0].address)
@@ -423,9 +443,10 @@ def test_the_grpc_client_asks_and_tells(tiny, service, tmp_path):
     assert run.returncode == 0, run.stderr
     expected = tiny[0].encode(images.from_array(pixels(0)), 3, lanes="serving").data
     assert file.read_bytes() == expected
-    run = run_example("serve_grpc.py", "decode", source, tmp_path / "q.png", *server)
-    assert run.returncode == 1 and f"{source}: not a tfcodec file" in run.stderr
-    assert not (tmp_path / "q.png").exists()
+    target = tmp_path / "q.png"
+    ended = example_here("serve_grpc.py", monkeypatch, "decode", source, target, *server)
+    assert ended.startswith(f"{source}: not a tfcodec file")
+    assert not target.exists()
 
 
 class Rest(http.server.BaseHTTPRequestHandler):
@@ -519,20 +540,19 @@ def test_200_good_and_200_bad_requests_at_once(tiny, service):
     assert memory[1] < memory[0] + 50, memory
 
 
-def test_the_command_exports_and_encodes_for_servers(tiny, tmp_path, capsys):
-    out = tmp_path / "served"
-    arguments = ["export", tiny[0].info.path, "-o", str(out), "--max_pixels", "10000"]
-    assert cli.main(arguments) == 0
-    assert "signatures decode, encode" in capsys.readouterr().out
-    assert export.read_info(str(out)).config["serving"]["max_pixels"] == 10000
+def test_the_command_exports_and_encodes_for_servers(tiny, command, tmp_path, capsys):
+    arguments, status, printed = command
+    assert status == 0 and "signatures decode, encode" in printed
+    limits = {"max_pixels": MAX_PIXELS, "max_turns": 700, "xla": False}
+    assert export.read_info(tiny[1]).config["serving"] == limits
     assert cli.main(arguments) == 1
     assert "exists already" in capsys.readouterr().err
     picture, file = tmp_path / "p.png", tmp_path / "p.tfcd"
     picture.write_bytes(png(pixels(0, 640, 640)))
-    command = ["encode", str(picture), "-o", str(file), "--model", tiny[0].info.path]
-    assert cli.main([*command, "--profile", "serving"]) == 0
+    encode = ["encode", str(picture), "-o", str(file), "--model", tiny[0].info.path]
+    assert cli.main([*encode, "--profile", "serving"]) == 0
     assert len(box.unpack(file.read_bytes()).streams) == 2
-    assert cli.main([*command, "--profile", "serving", "--coder", "range-coder"]) == 2
+    assert cli.main([*encode, "--profile", "serving", "--coder", "range-coder"]) == 2
 
 
 def test_a_folder_that_exists_is_not_touched(tiny, tmp_path):

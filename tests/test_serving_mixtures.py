@@ -1,13 +1,12 @@
 """Laws of served models that code by mixtures, in one step or in wavefronts."""
 
 import math
-import subprocess
-import sys
+import pathlib
 
 import exports
 import numpy as np
 import pytest
-from test_serving import ONLY_TENSORFLOW, check_same, decode, encode, pixels, png, png_pixels
+from test_serving import check_same, decode, encode, pixels, png, png_pixels, run_host
 
 from tfcodec import codec, images, serving
 from tfcodec.coding import container as box
@@ -90,12 +89,9 @@ def test_questions_that_a_file_could_ask_are_bounded_before_it_is_decoded(served
 @pytest.mark.parametrize("name", SMALL)
 def test_a_served_model_of_mixtures_needs_tensorflow_alone(name, tmp_path):
     there = small_codec(tmp_path, name)
-    folder, file, shown = (tmp_path / part for part in ("served", "k.tfcd", "k.png"))
-    info = serving.export(there.info, str(folder), max_pixels=MAX_PIXELS)
+    folder = str(tmp_path / "served")
+    info = serving.export(there.info, folder, max_pixels=MAX_PIXELS)
     assert info.fingerprint == there.info.fingerprint
-    file.write_bytes(there.encode(images.from_array(pixels(0)), lanes=4).data)
-    command = [sys.executable, "-c", ONLY_TENSORFLOW, str(folder), str(file), str(shown)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-2000:]
-    expected = there.decode(box.unpack(file.read_bytes())).rgb
-    np.testing.assert_array_equal(png_pixels(shown.read_bytes()), expected)
+    run_host([(there, folder)], pixels(0))
+    file, shown = ((pathlib.Path(folder) / part).read_bytes() for part in ("p.tfcd", "p.there"))
+    np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)

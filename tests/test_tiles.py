@@ -21,7 +21,10 @@ KINDS = {
     ("weconvene3d", "compact"): {**COMPACT, "widths": (8, 8)},
     ("tcm", "compact"): {**COMPACT, "widths": (16, 16, 16)},
     ("tcm", "n64"): {"filters": 32, "latents": 10},
-    ("octave", "compact"): {"filters": 8, "hyper_filters": 8, "estimators": (8,)},
+    ("octave", "compact"): {
+        **{"filters": 8, "hyper_filters": 8, "estimators": (8,)},
+        "hyper_layers": 1,  # as good as two: neither lies between a picture and y
+    },
     ("gllmm", "compact"): {"filters": 8, "latents": 8, "estimators": (8,)},
 }
 SLOW = (("weconvene3d", "compact"), ("tcm", "n64"))  # eager layers by the hundred

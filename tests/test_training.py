@@ -39,7 +39,7 @@ def pictures(tmp_path_factory):
 
 def _model(seed=0, **changes):
     keras.utils.set_random_seed(seed)
-    tiny = {"widths": (8, 8, 8), "filters": 8, "latents": 8}
+    tiny = {"widths": (8, 8), "filters": 8, "latents": 8}
     return models.build("mbt2018_mean", "compact", **{**tiny, **changes}).build_weights()
 
 
@@ -107,10 +107,10 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
 def test_weights_of_another_model_or_of_nothing_are_refused(pictures, tmp_path):
     training.Trainer(_model(), pictures, SETTINGS).save(str(tmp_path))
     other = training.Trainer(_model(latents=9), pictures, SETTINGS)
-    with pytest.raises(InputError, match=r"conv3/kernel should be .*, 9\], found .*, 8\]"):
+    with pytest.raises(InputError, match=r"conv2/kernel should be .*, 9\], found .*, 8\]"):
         training.fit(other, str(tmp_path))
     with pytest.raises(InputError, match=r"kernel should be \[5, 5, 3, 16\], found \[5, 5, 3, 8\]"):
-        training.initialise(_model(widths=(16, 8, 8)), str(tmp_path))
+        training.initialise(_model(widths=(16, 8)), str(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: not a checkpoint of train_tf.py"):
         training.initialise(_model(), str(tmp_path / "empty"))

@@ -14,7 +14,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-TINY = {"filters": 6, "latents": 8, "widths": (8, 8, 8)}
+TINY = {"filters": 6, "latents": 8, "widths": (8, 8)}
 
 
 def trainer_of(order, **changes):

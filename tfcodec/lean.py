@@ -33,6 +33,11 @@ def save(module, directory):
     """`tf.saved_model.save` of functions that are run as they are, never trained."""
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, directory, options=options)
+    shrink(directory)
+
+
+def shrink(directory):
+    """Rewrites the graph of a SavedModel without what its readers infer."""
     path = os.path.join(directory, "saved_model.pb")
     saved = saved_model_pb2.SavedModel()
     with open(path, "rb") as file:

@@ -59,6 +59,12 @@ def parser():
         help="start from the weights of an export, a --weights_dir, or a checkpoint of another run",
     )
     flags.add_argument(
+        "--init_weights",
+        choices=("averaged", "last"),
+        default="averaged",
+        help="which weights of a checkpoint --init_from takes: the average lags after a short run",
+    )
+    flags.add_argument(
         "--weights_dir",
         metavar="DIR",
         help="with every checkpoint, also write the averaged weights there, for --init_from",
@@ -244,7 +250,7 @@ def prepared(args, config, settings):
     keras.utils.set_random_seed(settings.seed)
     model = models.module(args.model).build(config, name=args.model).build_weights()
     if args.init_from:
-        training.initialise(model, args.init_from)
+        training.initialise(model, args.init_from, averaged=args.init_weights == "averaged")
     held_out = data.find(args.validation) if args.validation else []
     validation = data.Pictures(held_out, settings.crop) if held_out else None
     sources = data.find(args.data) if args.data else []

@@ -101,6 +101,9 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
         for mine, theirs in zip(fresh.variables, averaged.variables, strict=True):
             np.testing.assert_array_equal(mine, theirs)
         kernel = np.array(averaged.trainable_variables[0])
+    training.initialise(fresh, str(tmp_path / "a"), averaged=False)
+    for mine, theirs in zip(fresh.variables, straight.model.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
     assert np.any(kernel != np.array(straight.model.trainable_variables[0]))
 
 

@@ -283,13 +283,13 @@ def rate_weights(text, model):
     return weights
 
 
-def averaged_weights(path):
-    """Averaged weights of a checkpoint, by the path of the model's variable."""
+def checkpoint_weights(path, averaged=True):
+    """Weights of a checkpoint, averaged or last, by the path of the model's variable."""
     arrays, _ = checkpoint.read(path)
     weights = {k[len("model/") :]: v for k, v in arrays.items() if k.startswith("model/")}
     if not weights:
         raise InputError(f"{path}: not a checkpoint of train_tf.py")
-    for name in weights:
+    for name in weights if averaged else ():
         # The average of `a/b` is called `optimizer/a_b_average`.
         average = arrays.get(f"optimizer/adam/{name.replace('/', '_')}_average")
         if average is not None:
@@ -297,9 +297,10 @@ def averaged_weights(path):
     return weights
 
 
-def initialise(model, path):
+def initialise(model, path, averaged=True):
     """Gives a model the weights of a checkpoint, of a run's newest checkpoint, or of an export.
 
+    averaged: whether those of a checkpoint are the averaged ones, or the last.
     Raises: InputError if it is none of them, or a variable of the model is missing or misshapen.
     """
     if os.path.isfile(os.path.join(path, "config.json")):
@@ -309,7 +310,8 @@ def initialise(model, path):
     else:
         if not os.path.isdir(path):
             raise InputError(f"{path}: no such folder")
-        weights = averaged_weights((checkpoint.listed(path) or [path])[-1])
+        newest = (checkpoint.listed(path) or [path])[-1]
+        weights = checkpoint_weights(newest, averaged)
     _assign(model.variables, weights, path)
 
 

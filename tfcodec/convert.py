@@ -272,8 +272,8 @@ def _parts():
             "igdn": "igdn",
             "skip": "upsample",
         },
-        weconv.WeConvDown: {"down": "conv1", "skip": "skip", "core": ""},
-        weconv.WeConvUp: {"up": "subpel_conv", "skip": "upsample", "core": ""},
+        weconv.WeConvDown: {"resample": "conv1", "skip": "skip", "core": ""},
+        weconv.WeConvUp: {"resample": "subpel_conv", "skip": "upsample", "core": ""},
         tcm.TCMBlock: {
             "mix_in": "conv1_1",
             "mix_out": "conv1_2",

@@ -59,5 +59,5 @@ def test_training_bits_of_an_outlier_grow_as_a_logarithm():
 
     bits = [train_bits(d) for d in (1.0, 10.0, 100.0, 1000.0)]
     assert bits == sorted(bits) and bits[-1] < 1000
-    # Two decades of distance are four of the quadratic bits, ln(100) * 32 each.
-    assert abs(bits[3] - bits[2] - 32 * math.log(100)) < 2
+    # A decade of distance is two of the quadratic bits.
+    assert abs(bits[3] - bits[2] - 4 * math.log(100)) < 0.2

@@ -9,6 +9,8 @@ import json
 import pathlib
 import sys
 
+from tfcodec import export
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TITLES = {
     "jpeg": "JPEG (Pillow, optimised, 4:2:0)",
@@ -58,8 +60,7 @@ def main(path):
         if codec["version"] != config["fingerprint"]:
             sys.exit(f"{folder.name}: {path} is of weights {codec['version']}, not of these")
         config["measured"] = codec["measured"]
-        text = json.dumps(config, indent=1) + "\n"
-        (folder / "config.json").write_text(text, encoding="utf-8")
+        export.write_config(str(folder), config)
         card = (folder / "card.md").read_text(encoding="utf-8")
         before, after = card.split("## Measured on Kodak\n")
         card = before + section(folder.name, evaluation) + after[after.index("## ") :]

@@ -486,15 +486,22 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
         **note,
         "weights": places(os.path.join(partial, "1"), arrays),
     }
-    with open(os.path.join(partial, "config.json"), "w", encoding="utf-8") as file:
-        json.dump(described, file, indent=1)
-        file.write("\n")
+    write_config(partial, described)
     if os.path.exists(os.path.join(directory, "card.md")):
         shutil.copy(os.path.join(directory, "card.md"), partial)
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(os.path.dirname(directory) or ".", exist_ok=True)
     os.rename(partial, directory)
     return read_info(directory)
+
+
+def write_config(directory, config):
+    """Writes an export's config.json, the place of each weight on a line of its own."""
+    text = json.dumps({**config, "weights": {}}, indent=1)
+    places = (f"  {json.dumps(name)}: {json.dumps(at)}" for name, at in config["weights"].items())
+    text = text.replace('"weights": {}', '"weights": {\n' + ",\n".join(places) + "\n }")
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        file.write(text + "\n")
 
 
 def check_target(directory):

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from harness import check_layer, gradients
@@ -16,6 +17,7 @@ SHAPE = (2, 6, 8, 4)
     "layer_type", [ConcatenatedResidualBlock, ResidualUnit, SimplifiedAttention]
 )
 def test_sizes_and_gradients(layer_type):
+    keras.utils.set_random_seed(0)  # two channels behind a ReLU: some starts leave both dead
     assert check_layer(layer_type(), SHAPE).shape == SHAPE
 
 

@@ -237,7 +237,7 @@ class Octave(CodecModel):
             )
         self.cfg, self.lambdas = cfg, tuple(cfg.lambdas)
         self.channels = cfg.filters // 2  # of each z
-        half = latents // 2  # channels of each y
+        self.y_channels = half = latents // 2
         self.transform, self.inverse_transform = transforms(cfg)
         self.linear = self.inverse_linear = None
         if cfg.linear:
@@ -297,12 +297,11 @@ class Octave(CodecModel):
         if not self.two_layers:
             sizes = {"z_high": 64, "z_low": 128}
         sizes |= {"y_low": 32, "y_high": 16}
-        of_y = (self.cfg.latents or self.cfg.filters) // 2
         parts = [
             {
                 "name": name,
                 "stride": stride,
-                "channels": of_y if name.startswith("y") else self.channels,
+                "channels": self.y_channels if name.startswith("y") else self.channels,
             }
             for name, stride in sizes.items()
         ]

@@ -428,10 +428,9 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
                 _check_skipped(values["skipped"], settings.skip_limit, step)
             with meter.paused():
                 if chief and validation and (due(settings.validate_every) or last):
-                    results = _validations(trainer, validation)
+                    results, shown = _validations(trainer, validation)
                     log.write(step, results)
-                    with trainer.averaged() as model:
-                        log.show(step, "samples", samples(model, validation, settings.crop))
+                    log.show(step, "samples", shown)
                     for name, points in results.items():
                         logging.info("step %d  %s  %s", step, name, "  ".join(map(_line, points)))
                 # Last: what is logged up to a checkpoint is there whenever the checkpoint is.
@@ -456,12 +455,13 @@ def _check_skipped(skipped, limit, step):
 
 
 def _validations(trainer, pictures):
+    """({name: points of `validate`}, `samples` of the averaged weights)."""
     # Both: the average lags behind while the rate is high, and is what gets exported.
     options = dict(crop=trainer.settings.crop, ms_ssim=trainer.settings.distortion == "ms_ssim")
     results = {"validation": validate(trainer.model, pictures, **options)}
     with trainer.averaged() as model:
         results["validation_averaged"] = validate(model, pictures, **options)
-    return results
+        return results, samples(model, pictures, trainer.settings.crop)
 
 
 def _line(values):

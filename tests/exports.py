@@ -19,8 +19,8 @@ TINY = {"filters": 6, "latents": 8, "widths": (8, 8, 8)}
 def tiny_model(name="mbt2018_mean", preset="compact", **changes):
     """(model, config): the preset with a few channels and random weights that code something."""
     config = models.config(name, preset, **{**TINY, **changes})
-    model = models.module(name).build(config, name=name).build_weights()
     keras.utils.set_random_seed(1)
+    model = models.module(name).build(config, name=name).build_weights()
     model.prepare(np.random.RandomState(0).random_sample([4, 64, 64, 3]).astype(np.float32))
     return model, config
 

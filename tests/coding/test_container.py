@@ -45,7 +45,7 @@ FULL = dataclasses.replace(
 )
 # docs/FORMAT.md explains this file byte by byte.
 FULL_BYTES = bytes.fromhex(
-    "74666364 01"  # magic, version
+    "74666364 02"  # magic, version
     "0badcafe 01 28"  # fingerprint, profile, quality
     "07 02"  # flags; coder and lanes
     "8004 8006 10 05 03"  # height, width; lengths of payload, escapes, alpha
@@ -53,7 +53,7 @@ FULL_BYTES = bytes.fromhex(
     "6f6e65 74776f2e2e 666f7572"  # lanes, the third is empty
     "03 d804 03 00"  # escapes: their number, 300, -2, 0
     "504e47"  # alpha
-    "04030201 66bf84a4"  # checksum of the symbols, CRC-32
+    "04030201 c0f7fcda"  # checksum of the symbols, CRC-32
 )
 
 SOUND = {
@@ -198,8 +198,8 @@ FLAT = pack(PLAIN)
         (b"", "the file is empty"),
         (b"\x89PNG\r\n", r"not a tfcodec file, it begins with b'\\x89PNG', expected b'tfcd'"),
         (FLAT[:3], "header needs 13 bytes, 3 remain; is the file truncated\\?"),
-        (edited(4, "07"), "has format version 7, this release reads version 1"),
-        (edited(4, "00"), "has format version 0, this release reads version 1"),
+        (edited(4, "07"), "has format version 7, this release reads version 2"),
+        (edited(4, "01"), "has format version 1, this release reads version 2"),
         (FLAT[:20], "payload needs 7 bytes, 2 remain; is the file truncated\\?"),
         (FLAT[:-1], "checksums need 8 bytes, 7 remain; is the file truncated\\?"),
         (FLAT[:-1] + b"x", "damaged, its CRC-32 is [0-9a-f]{8} and should be [0-9a-f]{8}"),
@@ -290,7 +290,13 @@ def test_the_checksum_is_its_formula():
         for shape in [(5, 7), (0,), (2, 3, 4), (200, 300)]
     ]
     flat = [int(s) for array in arrays for s in array.reshape(-1)]
-    expected = sum((s + 2**15) * (2 * i + 1) for i, s in enumerate(flat)) % 2**32
+
+    def weight(i):
+        x = i * 0x9E3779B1 % 2**32
+        x = (x ^ x >> 15) * 0x2C1B3C6D % 2**32
+        return x ^ x >> 13 | 1
+
+    expected = sum((s + 2**15) * weight(i) for i, s in enumerate(flat)) % 2**32
     assert symbols_checksum(arrays) == expected
     assert symbols_checksum(iter([np.array(flat, np.int32)])) == expected
     assert symbols_checksum([]) == 0
@@ -303,6 +309,12 @@ def test_one_wrong_symbol_or_a_swap_changes_the_checksum():
     wrong[77_777] += 1
     swapped[500:502] = 2, 1
     assert len({symbols_checksum([array]) for array in (symbols, wrong, swapped)}) == 3
+
+
+def test_checksums_of_few_small_symbols_do_not_meet():
+    # A 32x32 picture has some 40 symbols of a few units: small weights would have small sums.
+    pictures = np.random.default_rng(5).integers(-4, 5, [10_000, 40], np.int32)
+    assert len({symbols_checksum([picture]) for picture in pictures}) == len(pictures)
 
 
 def test_the_container_needs_neither_tensorflow_nor_keras():

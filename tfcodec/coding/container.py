@@ -11,6 +11,7 @@ neither networks nor coders and needs no TensorFlow.
 """
 
 import dataclasses
+import functools
 import struct
 import zlib
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from tfcodec.coding.tables import MAX_SYMBOL
 from tfcodec.errors import ContainerError
 
 MAGIC = b"tfcd"
-VERSION = 1
+VERSION = 2
 # The default model takes some 35 bytes of memory a pixel (benchmarks/large.py): 5 GB for so many.
 DEFAULT_MAX_PIXELS = 2**27
 # Models pad sides to multiples of up to 128: a line of pixels costs what a band costs. Whatever the
@@ -40,9 +41,10 @@ _HEAD = struct.Struct("<4sB4sBBBB")
 _TAIL = struct.Struct("<II")
 _VARINT_BYTES = 5
 _MAX_VARINT = 2 ** (7 * _VARINT_BYTES) - 1
+CHECKSUM_MIX = (0x9E3779B1, 0x2C1B3C6D)  # odd; the second below 2^31, for products in int64
 MAX_QUOTIENT = 255  # of a Rice code: bounds the work that few bytes can ask for
 MAX_RICE = 31
-_ODD = np.arange(1, 2**16, 2, dtype=np.uint32)  # weights of the checksum
+_BLOCK = 2**16  # symbols whose checksum stays in the cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,21 +200,30 @@ def part_sizes(data: bytes, name: str = "input") -> dict[str, int]:
 
 
 def symbols_checksum(arrays: Iterable[np.ndarray]) -> int:
-    """Sum of (symbol + 2^15) * (2 i + 1) mod 2^32 over all symbols, the i-th in coding order.
+    """Sum of (symbol + 2^15) * w(i) mod 2^32 over all symbols, the i-th in coding order.
 
-    Every weight is odd, so that one wrong symbol always shows.
+    The weights are 32 bits that look like chance, so that the symbols of a small picture reach all
+    2^32 sums; and odd, so that one wrong symbol always shows.
 
     Args: arrays, int32 of any shapes, in coding order.
     """
     total, start = 0, 0
     for array in arrays:
         flat = array.reshape(-1)
-        for at in range(0, flat.size, _ODD.size):  # blocks that stay in the cache
-            symbols = flat[at : at + _ODD.size].astype(np.uint32) + np.uint32(2**15)
-            weights = _ODD[: symbols.size] + np.uint32(2 * start % 2**32)
+        for at in range(0, flat.size, _BLOCK):
+            symbols = flat[at : at + _BLOCK].astype(np.uint32) + np.uint32(2**15)
+            weights = _checksum_weights(start, symbols.size)
             total += int(np.sum(symbols * weights, dtype=np.uint32))  # wraps, as it should
             start += symbols.size
     return total % 2**32
+
+
+@functools.lru_cache(maxsize=16)
+def _checksum_weights(start, count):
+    """w(start), w(start + 1), ...: uint32 [count]."""
+    x = np.arange(start, start + count).astype(np.uint32) * np.uint32(CHECKSUM_MIX[0])
+    x = (x ^ x >> np.uint32(15)) * np.uint32(CHECKSUM_MIX[1])
+    return x ^ x >> np.uint32(13) | np.uint32(1)
 
 
 @dataclasses.dataclass(frozen=True)

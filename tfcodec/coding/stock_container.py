@@ -168,9 +168,15 @@ def pack(fields):
 def symbols_checksum(arrays):
     """As `container.symbols_checksum`, int64."""
     symbols = tf.concat([tf.reshape(array, [-1]) for array in arrays], 0)
-    weights = tf.range(tf.size(symbols, tf.int64)) * 2 + 1
+    x = tf.range(tf.size(symbols, tf.int64)) * box.CHECKSUM_MIX[0] % 2**32
+    x = _xor_shifted(x, 15) * box.CHECKSUM_MIX[1] % 2**32
+    weights = tf.bitwise.bitwise_or(_xor_shifted(x, 13), 1)
     terms = (tf.cast(symbols, tf.int64) + 2**15) * weights % 2**32
     return tf.reduce_sum(terms) % 2**32
+
+
+def _xor_shifted(x, bits):
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, bits))
 
 
 def crc32(data):

@@ -58,7 +58,8 @@ def test_a_frozen_model_codes_like_the_float_one(frozen, profile):
 
 def test_means_of_a_frozen_model_are_on_the_grid(frozen):
     exported = export.Exported(frozen["exact-10"])
-    state, prior = exported.step(1, {}, np.ones(exported.shapes(64, 128)[0], np.int32))
+    z = np.random.RandomState(0).randint(-8, 9, exported.shapes(64, 128)[0])
+    state, prior = exported.step(1, {}, np.int32(z))
     np.testing.assert_array_equal(prior.mu * 64, np.rint(prior.mu * 64))
     assert len(np.unique(prior.mu)) > 10 and prior.indexes.dtype == np.int32
 

@@ -312,7 +312,7 @@ def test_one_wrong_symbol_or_a_swap_changes_the_checksum():
 
 
 def test_checksums_of_few_small_symbols_do_not_meet():
-    # A 32x32 picture has some 40 symbols of a few units: small weights would have small sums.
+    # A small picture has few symbols of a few units: small weights would have small sums.
     pictures = np.random.default_rng(5).integers(-4, 5, [10_000, 40], np.int32)
     assert len({symbols_checksum([picture]) for picture in pictures}) == len(pictures)
 

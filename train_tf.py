@@ -65,6 +65,12 @@ def parser():
         help="which weights of a checkpoint --init_from takes: the average lags after a short run",
     )
     flags.add_argument(
+        "--init_partly",
+        action="store_true",
+        help="--init_from may be another model: what has the name and shape of a variable is taken, "
+        "the rest starts anew",
+    )
+    flags.add_argument(
         "--weights_dir",
         metavar="DIR",
         help="with every checkpoint, also write the averaged weights there, for --init_from",
@@ -249,8 +255,9 @@ def prepared(args, config, settings):
     # A run that is killed before its first checkpoint begins anew from the same weights.
     keras.utils.set_random_seed(settings.seed)
     model = models.module(args.model).build(config, name=args.model).build_weights()
+    averaged = args.init_weights == "averaged"
     if args.init_from:
-        training.initialise(model, args.init_from, averaged=args.init_weights == "averaged")
+        anew = training.initialise(model, args.init_from, averaged, args.init_partly)
     held_out = data.find(args.validation) if args.validation else []
     validation = data.Pictures(held_out, settings.crop) if held_out else None
     sources = data.find(args.data) if args.data else []
@@ -259,9 +266,15 @@ def prepared(args, config, settings):
     pictures = data.Pictures(sources, settings.crop) if sources else ()
     if pictures and pictures.skipped:
         logging.info("left out %d unreadable or small pictures", len(pictures.skipped))
-    if pictures and not args.init_from:
+    if pictures and (not args.init_from or anew):
         first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
-        model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
+        x = data.crops(pictures, first, settings.crop) / np.float32(255)
+        if not args.init_from:
+            model.prepare(x)
+        else:
+            logging.info("%d of %d variables start anew", len(anew), len(model.variables))
+            model.start_rates(x)
+            training.initialise(model, args.init_from, averaged, args.init_partly)
     return training.Trainer(model, pictures, settings), validation
 
 

@@ -77,6 +77,13 @@ class CodecModel(keras.Model, abc.ABC):
     def prepare(self, x):
         """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""
 
+    def start_rates(self, x):
+        """The part of `prepare` that starts coding at the spread of the latents, whatever the context.
+
+        Also for transforms that were trained already, under another entropy model. Without it, the
+        rate flattens the latents before the networks know their scale.
+        """
+
     def auxiliary_loss(self):
         """Loss terms beside rate and distortion, scalar."""
         return 0.0

@@ -139,7 +139,10 @@ class ChannelwiseCodec(CodecModel):
             self.pixels.principal_start(x)
             v = self.pixels(x)
         principal_start(self.transform, self.inverse_transform, v)
-        # Scales start at the spread of each channel, at the middle of the ladder.
+        self.start_rates(x)
+
+    def start_rates(self, x):
+        # At the middle of the ladder.
         rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         latents = [ops.convert_to_numpy(y) for y in self.analysis(x, rung)[1:]]
         self.charm.start_at(np.concatenate([y.std(axis=(0, 1, 2)) for y in latents]))

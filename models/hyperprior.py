@@ -160,7 +160,10 @@ class HyperpriorCodec(CodecModel):
         if not isinstance(self.transform, ShortcutAnalysis):
             return
         principal_start(self.transform, self.inverse_transform, x)
-        # The hyper synthesis starts at the spread of each channel, at the middle of the ladder.
+        self.start_rates(x)
+
+    def start_rates(self, x):
+        # At the middle of the ladder.
         rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         y = ops.convert_to_numpy(self.analysis(x, rung)[-1])
         bias = self.hyper_synthesis.layers[-1].bias

@@ -6,7 +6,9 @@ for Learned Image Compression", ICIP 2020, Fig. 1; https://arxiv.org/abs/2007.08
 
 Ten slices of which each sees the first five, with latent residual prediction. `n192` has TFC's
 layers: 113,988,035 parameters, 6,336 of which TFC's smaller factorized prior does not have. In
-`compact` a slice is one small net without the prediction.
+`compact` a slice is one small net without the prediction, and five slices grow from 8 channels to 96:
+the linear chain leaves y ordered by energy, so that each has about a fifth of the bits (uneven slices:
+He et al., "ELIC", CVPR 2022, Sec. 3.2).
 """
 
 import dataclasses
@@ -32,7 +34,7 @@ from tfcodec.models.transforms import (
 class Config:
     filters: int = 192  # N
     latents: int = 320  # M
-    slices: int = 10
+    slices: int | tuple[int, ...] = 10  # how many even ones, or the channels of each
     support: int = 5  # of the slices, how many a later one sees
     hyper_latents: int = 192  # of z
     widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
@@ -43,7 +45,13 @@ class Config:
 
 PRESETS = {
     "compact": Config(
-        96, 192, slices=6, hyper_latents=96, widths=(32, 64, 128), lambdas=LADDER, gain_level=16.0
+        96,
+        192,
+        slices=(8, 16, 24, 48, 96),
+        hyper_latents=96,
+        widths=(32, 64, 128),
+        lambdas=LADDER,
+        gain_level=16.0,
     ),
     "n192": Config(),
 }
@@ -51,13 +59,16 @@ PRESETS = {
 
 def build(cfg, name="ms2020"):
     """The codec of a `Config`, weights not yet created."""
-    slices = even_slices(cfg.latents, cfg.slices)
+    slices = cfg.slices
+    if isinstance(slices, int):
+        slices = even_slices(cfg.latents, slices)
     if cfg.widths:
         group = Group(
             "y",
             slices,
             support=cfg.support,
-            widths=(96, 64),
+            widths=(96, 96),
+            kernels=(3, 3, 1),
             activation="leaky",
             lrp=False,
             joint=True,

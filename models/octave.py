@@ -334,11 +334,10 @@ class Octave(CodecModel):
         for stage in (self.transform.stages[-1], last):
             for path in (stage.high, stage.low):
                 path.kernel.assign(ops.zeros_like(path.kernel))
-        self._start_at_spread(x)
+        self.start_rates(x)
 
-    def _start_at_spread(self, x):
-        """Makes coding of y start at the spread of each channel, at the middle of the ladder,
-        whatever is known of it: else the rate flattens y before the networks know its scale."""
+    def start_rates(self, x):
+        # At the middle of the ladder.
         rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         last = self.y_estimator.layers[-1]
         last.kernel.assign(ops.zeros_like(last.kernel))

@@ -297,11 +297,16 @@ def checkpoint_weights(path, averaged=True):
     return weights
 
 
-def initialise(model, path, averaged=True):
+def initialise(model, path, averaged=True, partly=False):
     """Gives a model the weights of a checkpoint, of a run's newest checkpoint, or of an export.
 
-    averaged: whether those of a checkpoint are the averaged ones, or the last.
-    Raises: InputError if it is none of them, or a variable of the model is missing or misshapen.
+    Args:
+        averaged: whether those of a checkpoint are the averaged ones, or the last.
+        partly: whether they may be another model's, of which only those count that have the path
+            and the shape of a variable of this one.
+    Returns: the model's variables that were given nothing; without `partly`, none.
+    Raises: InputError if it is none of them, or a variable of the model is missing or misshapen;
+        with `partly`, if not a single one is found.
     """
     if os.path.isfile(os.path.join(path, "config.json")):
         from tfcodec import export
@@ -312,7 +317,16 @@ def initialise(model, path, averaged=True):
             raise InputError(f"{path}: no such folder")
         newest = (checkpoint.listed(path) or [path])[-1]
         weights = checkpoint_weights(newest, averaged)
-    _assign(model.variables, weights, path)
+    found = model.variables
+    if partly:
+        # Paths begin with the model's name.
+        weights = {f"{model.name}/{name.partition('/')[2]}": w for name, w in weights.items()}
+        found = [v for v in found if np.shape(weights.get(v.path, 0)) == tuple(v.shape)]
+        if not found:
+            raise InputError(f"{path}: has no variable in common with {model.name}")
+    _assign(found, weights, path)
+    given = {id(variable) for variable in found}
+    return [variable for variable in model.variables if id(variable) not in given]
 
 
 def _assign(variables, values, path):

@@ -67,8 +67,8 @@ def parser():
     flags.add_argument(
         "--init_partly",
         action="store_true",
-        help="--init_from may be another model: what has the name and shape of a variable is taken, "
-        "the rest starts anew",
+        help="--init_from may be another model: what has the name and shape of a variable is "
+        "taken, the rest starts anew",
     )
     flags.add_argument(
         "--weights_dir",

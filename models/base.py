@@ -78,10 +78,10 @@ class CodecModel(keras.Model, abc.ABC):
         """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""
 
     def start_rates(self, x):
-        """The part of `prepare` that starts coding at the spread of the latents, whatever the context.
+        """The part of `prepare` that starts coding at the spread of the latents, whatever the
+        context; also of use to transforms that were trained under another entropy model.
 
-        Also for transforms that were trained already, under another entropy model. Without it, the
-        rate flattens the latents before the networks know their scale.
+        Without it, the rate flattens the latents before the networks know their scale.
         """
 
     def auxiliary_loss(self):

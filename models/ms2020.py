@@ -6,14 +6,15 @@ for Learned Image Compression", ICIP 2020, Fig. 1; https://arxiv.org/abs/2007.08
 
 Ten slices of which each sees the first five, with latent residual prediction. `n192` has TFC's
 layers: 113,988,035 parameters, 6,336 of which TFC's smaller factorized prior does not have. In
-`compact` a slice is one small net without the prediction, and five slices grow from 8 channels to 96:
-the linear chain leaves y ordered by energy, so that each has about a fifth of the bits (uneven slices:
-He et al., "ELIC", CVPR 2022, Sec. 3.2).
+`compact` a slice is one small net without the prediction, and its five slices grow from 8 channels
+to 96: the linear chain leaves y ordered by energy, so that each has about a fifth of the bits
+(uneven slices: He et al., "ELIC", CVPR 2022, Sec. 3.2).
 """
 
 import dataclasses
 
 from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.errors import InputError
 from tfcodec.models.channelwise import ChannelwiseCodec
 from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
@@ -62,6 +63,8 @@ def build(cfg, name="ms2020"):
     slices = cfg.slices
     if isinstance(slices, int):
         slices = even_slices(cfg.latents, slices)
+    if sum(slices) != cfg.latents:
+        raise InputError(f"slices of {sum(slices)} channels do not make {cfg.latents} latents")
     if cfg.widths:
         group = Group(
             "y",

@@ -243,6 +243,38 @@ def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):
     assert float(prepared["loss"]) < float(noise["loss"])
 
 
+def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_path):
+    trainer, weights = training.Trainer(_model(), pictures, SETTINGS), str(tmp_path / "weights")
+    trainer.save_weights(weights)
+    known = {v.path.partition("/")[2]: np.array(v) for v in trainer.model.variables}
+    tiny = {"widths": (8, 8), "filters": 8, "latents": 8, "hyper_latents": 8, "slices": (2, 6)}
+    model = models.build("ms2020", "compact", **tiny).build_weights()
+    with pytest.raises(InputError, match="should be .*, found nothing"):
+        training.initialise(model, weights)
+    anew = training.initialise(model, weights, partly=True)
+    assert {v.path.split("/")[1] for v in anew} == {"hyper_means", "charm"}
+    taken = [v for v in model.variables if all(v is not other for other in anew)]
+    for variable in taken:
+        np.testing.assert_array_equal(
+            np.array(variable), known[variable.path.partition("/")[2]], err_msg=variable.path
+        )
+    # Coding starts at the spread of what those transforms make, and leaves them alone.
+    x = np.float32(data.crops(pictures, trainer.plan(0), 64)) / 255
+    before = [np.array(v) for v in taken]
+    model.start_rates(x)
+    assert all(np.array_equal(v, old) for v, old in zip(taken, before, strict=True))
+    y = np.concatenate(model.analysis(x, np.full([len(x)], 3.5, np.float32))[1:], axis=-1)
+    start = np.concatenate([np.array(s.mean.convs[-1].bias)[-w:] for s, w in _slices(model)])
+    np.testing.assert_allclose(np.exp(start), y.std(axis=(0, 1, 2)) + 0.11, rtol=1e-4)
+    other = types.SimpleNamespace(name="other", variables=[keras.Variable(0.0, name="w")])
+    with pytest.raises(InputError, match="has no variable in common with other"):
+        training.initialise(other, weights, partly=True)
+
+
+def _slices(model):
+    return zip(model.charm.slices, model.charm.widths, strict=True)
+
+
 def test_the_learning_rate_rises_stays_and_falls():
     s = dataclasses.replace(SETTINGS, steps=1000, warmup=100, cooldown=0.25, learning_rate=1e-3)
     rate = [float(training.Schedule(s)(step)) for step in (0, 49, 99, 500, 750, 875, 1000)]

@@ -24,7 +24,7 @@ SLICES = ("slices", "low_slices", "high_slices")  # one more is one more of the 
 def _narrow(name, preset):
     """The preset's `Config` with a few channels and at most two slices of each kind."""
     config = models.config(name, preset)
-    slices = {key: 2 for key in SLICES if getattr(config, key, 0) > 2}
+    slices = {key: 2 for key in SLICES if getattr(config, key, 0) not in (0, 1, 2)}
     return models.config(name, preset, **TINY, **slices, widths=(8,) * len(config.widths))
 
 

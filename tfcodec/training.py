@@ -321,7 +321,8 @@ def initialise(model, path, averaged=True, partly=False):
     if partly:
         # Paths begin with the model's name.
         weights = {f"{model.name}/{name.partition('/')[2]}": w for name, w in weights.items()}
-        found = [v for v in found if np.shape(weights.get(v.path, 0)) == tuple(v.shape)]
+        known = {name: tuple(np.shape(value)) for name, value in weights.items()}
+        found = [v for v in found if known.get(v.path) == tuple(v.shape)]
         if not found:
             raise InputError(f"{path}: has no variable in common with {model.name}")
     _assign(found, weights, path)

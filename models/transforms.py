@@ -54,7 +54,68 @@ def balle_synthesis(filters):
     return sequential([*stage, *stage, *stage, last], name="synthesis")
 
 
-class ShortcutAnalysis(keras.layers.Layer):
+class ShortcutTransform(keras.layers.Layer):
+    """Abstract: stages of the upper and the lower chain in the module's docstring.
+
+    Args:
+        conv, shortcut: of the chains, called with a stage's filters and options of a convolution.
+        filters: channels after each stage; all but the last end in a normalization.
+        norm: "gdn" or "igdn".
+        config: the subclass's arguments by name, as `get_config` gives them.
+    """
+
+    def __init__(self, conv, shortcut, filters, norm, config, **kwargs):
+        super().__init__(**kwargs)
+        self.config, self.centre, self.wavelet = config, config["centre"], config["wavelet"]
+        inner = len(filters) - 1
+        # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
+        # tell 254 from 255.
+        dtypes = [self.dtype_policy] * inner + ["float32"]
+        starts = ["glorot_uniform"] * inner + ["zeros"]
+        self.convs = [
+            conv(f, kernel_initializer=s, dtype=d, name=f"conv{k}")
+            for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
+        ]
+        self.shortcuts = [
+            shortcut(
+                f,
+                use_bias=False,
+                kernel_initializer=keras.initializers.Orthogonal(seed=k),
+                dtype=d,
+                name=f"shortcut{k}",
+            )
+            for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
+        ]
+        self.norms = [
+            _normalization(f, self.wavelet, config["levels"], norm, self.dtype_policy, k)
+            for k, f in enumerate(filters[:-1])
+        ]
+        self.refine = [
+            _refinement(config["widths"][-1], config["attention"], self.dtype_policy, k)
+            for k in range(config["blocks"])
+        ]
+
+    def stage(self, k, x, linear):
+        """(x, linear) behind stage k, two tensors."""
+        linear = self.shortcuts[k](linear)
+        x = self.convs[k](x)
+        if k == len(self.norms):
+            return x + linear, linear
+        if self.wavelet:
+            x = ops.leaky_relu(x, 0.125)
+        return self.norms[k](x) + linear, linear
+
+    def refined(self, x):
+        """x behind the blocks."""
+        for block in self.refine:
+            x = block(x)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+class ShortcutAnalysis(ShortcutTransform):
     """[B, H, W, 3] in [0, 1] to [B, H/2^s, W/2^s, latents], see the module's docstring.
 
     Args:
@@ -80,64 +141,29 @@ class ShortcutAnalysis(keras.layers.Layer):
         attention=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.widths, self.latents, self.blocks = tuple(widths), latents, blocks
-        self.kernel_size, self.centre = kernel_size, centre
-        self.wavelet, self.levels, self.attention = wavelet, levels, attention
-        filters, inner = (*self.widths, latents), len(self.widths)
-        # y itself is float32: at a magnitude of 100, bfloat16 has steps of 0.5.
-        dtypes = [self.dtype_policy] * inner + ["float32"]
-        starts = ["glorot_uniform"] * inner + ["zeros"]
-        self.convs = [
-            DownConv2D(f, kernel_size, kernel_initializer=s, dtype=d, name=f"conv{k}")
-            for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
-        ]
-        self.shortcuts = [
-            DownConv2D(
-                f,
-                2,
-                use_bias=False,
-                kernel_initializer=keras.initializers.Orthogonal(seed=k),
-                dtype=d,
-                name=f"shortcut{k}",
-            )
-            for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
-        ]
-        self.gdns = [
-            _normalization(f, wavelet, levels, "gdn", self.dtype_policy, k)
-            for k, f in enumerate(self.widths)
-        ]
-        self.refine = [
-            _refinement(self.widths[-1], attention, self.dtype_policy, k) for k in range(blocks)
-        ]
+        conv = partial(DownConv2D, kernel_size=kernel_size)
+        shortcut = partial(DownConv2D, kernel_size=2)
+        config = {
+            "widths": tuple(widths),
+            "latents": latents,
+            "kernel_size": kernel_size,
+            "centre": centre,
+            "blocks": blocks,
+            "wavelet": wavelet,
+            "levels": levels,
+            "attention": attention,
+        }
+        super().__init__(conv, shortcut, (*widths, latents), "gdn", config, **kwargs)
 
     def call(self, x):
         x = linear = x - self.centre
-        for k, _ in enumerate(self.widths):
-            linear = self.shortcuts[k](linear)
-            x = self.convs[k](x)
-            if self.wavelet:
-                x = ops.leaky_relu(x, 0.125)
-            x = self.gdns[k](x) + linear
-        for block in self.refine:
-            x = block(x)
-        return self.convs[-1](x) + self.shortcuts[-1](linear)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "widths": self.widths,
-            "latents": self.latents,
-            "kernel_size": self.kernel_size,
-            "centre": self.centre,
-            "blocks": self.blocks,
-            "wavelet": self.wavelet,
-            "levels": self.levels,
-            "attention": self.attention,
-        }
+        for k, _ in enumerate(self.norms):
+            x, linear = self.stage(k, x, linear)
+        y, _ = self.stage(len(self.norms), self.refined(x), linear)
+        return y
 
 
-class ShortcutSynthesis(keras.layers.Layer):
+class ShortcutSynthesis(ShortcutTransform):
     """[B, H/2^s, W/2^s, M] to [B, H, W, channels]: the analysis mirrored, upsampling by sub-pixels.
 
     Args:
@@ -159,61 +185,25 @@ class ShortcutSynthesis(keras.layers.Layer):
         attention=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.widths, self.channels, self.centre = tuple(widths), channels, centre
-        self.blocks = blocks
-        self.wavelet, self.levels, self.attention = wavelet, levels, attention
-        filters, inner = (*self.widths[::-1], channels), len(self.widths)
-        # The last stage is float32: bfloat16 cannot tell 254 from 255.
-        dtypes = [self.dtype_policy] * inner + ["float32"]
-        starts = ["glorot_uniform"] * inner + ["zeros"]
-        self.convs = [
-            SubpixelConv2D(f, 3, kernel_initializer=s, dtype=d, name=f"conv{k}")
-            for k, (f, d, s) in enumerate(zip(filters, dtypes, starts, strict=True))
-        ]
-        self.shortcuts = [
-            SubpixelConv2D(
-                f,
-                1,
-                use_bias=False,
-                kernel_initializer=keras.initializers.Orthogonal(seed=k),
-                dtype=d,
-                name=f"shortcut{k}",
-            )
-            for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
-        ]
-        self.igdns = [
-            _normalization(f, wavelet, levels, "igdn", self.dtype_policy, k)
-            for k, f in enumerate(self.widths[::-1])
-        ]
-        self.refine = [
-            _refinement(self.widths[-1], attention, self.dtype_policy, k) for k in range(blocks)
-        ]
+        conv = partial(SubpixelConv2D, kernel_size=3)
+        shortcut = partial(SubpixelConv2D, kernel_size=1)
+        config = {
+            "widths": tuple(widths),
+            "channels": channels,
+            "centre": centre,
+            "blocks": blocks,
+            "wavelet": wavelet,
+            "levels": levels,
+            "attention": attention,
+        }
+        super().__init__(conv, shortcut, (*widths[::-1], channels), "igdn", config, **kwargs)
 
     def call(self, y_hat):
-        x = linear = y_hat
-        for k, _ in enumerate(self.widths):
-            linear = self.shortcuts[k](linear)
-            x = self.convs[k](x)
-            if self.wavelet:
-                x = ops.leaky_relu(x, 0.125)
-            x = self.igdns[k](x) + linear
-            if k == 0:
-                for block in self.refine:
-                    x = block(x)
-        return self.convs[-1](x) + self.shortcuts[-1](linear) + self.centre
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "widths": self.widths,
-            "channels": self.channels,
-            "centre": self.centre,
-            "blocks": self.blocks,
-            "wavelet": self.wavelet,
-            "levels": self.levels,
-            "attention": self.attention,
-        }
+        x, linear = self.stage(0, y_hat, y_hat)
+        x = self.refined(x)
+        for k in range(1, len(self.convs)):
+            x, linear = self.stage(k, x, linear)
+        return x + self.centre
 
 
 def _normalization(filters, wavelet, levels, norm, policy, k):

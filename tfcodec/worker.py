@@ -1,6 +1,6 @@
 """One half of one codec in a process of its own, for `tfcodec evaluate`.
 
-    python -m tfcodec.worker encode model saved_models/mbt2018_mean-compact
+    python -m tfcodec.worker encode model saved_models/ms2020-compact
     python -m tfcodec.worker decode pillow jpeg
 
 Requests come as lines of JSON on stdin, answers go as lines of JSON to stdout. Encoder and decoder

@@ -255,9 +255,10 @@ def prepared(args, config, settings):
     # A run that is killed before its first checkpoint begins anew from the same weights.
     keras.utils.set_random_seed(settings.seed)
     model = models.module(args.model).build(config, name=args.model).build_weights()
-    averaged = args.init_weights == "averaged"
+    anew = model.variables
     if args.init_from:
-        anew = training.initialise(model, args.init_from, averaged, args.init_partly)
+        given = (model, args.init_from, args.init_weights == "averaged", args.init_partly)
+        anew = training.initialise(*given)
     held_out = data.find(args.validation) if args.validation else []
     validation = data.Pictures(held_out, settings.crop) if held_out else None
     sources = data.find(args.data) if args.data else []
@@ -266,15 +267,15 @@ def prepared(args, config, settings):
     pictures = data.Pictures(sources, settings.crop) if sources else ()
     if pictures and pictures.skipped:
         logging.info("left out %d unreadable or small pictures", len(pictures.skipped))
-    if pictures and (not args.init_from or anew):
+    if pictures and anew:
         first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
         x = data.crops(pictures, first, settings.crop) / np.float32(255)
-        if not args.init_from:
-            model.prepare(x)
-        else:
+        if args.init_from:
             logging.info("%d of %d variables start anew", len(anew), len(model.variables))
             model.start_rates(x)
-            training.initialise(model, args.init_from, averaged, args.init_partly)
+            training.initialise(*given)  # which it may have changed
+        else:
+            model.prepare(x)
     return training.Trainer(model, pictures, settings), validation
 
 

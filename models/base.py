@@ -84,6 +84,10 @@ class CodecModel(keras.Model, abc.ABC):
         Without it, the rate flattens the latents before the networks know their scale.
         """
 
+    def middle(self, x):
+        """The middle of the ladder for each of the pictures x, float32 [B]."""
+        return np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
+
     def auxiliary_loss(self):
         """Loss terms beside rate and distortion, scalar."""
         return 0.0

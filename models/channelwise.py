@@ -142,9 +142,7 @@ class ChannelwiseCodec(CodecModel):
         self.start_rates(x)
 
     def start_rates(self, x):
-        # At the middle of the ladder.
-        rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
-        latents = [ops.convert_to_numpy(y) for y in self.analysis(x, rung)[1:]]
+        latents = [ops.convert_to_numpy(y) for y in self.analysis(x, self.middle(x))[1:]]
         self.charm.start_at(np.concatenate([y.std(axis=(0, 1, 2)) for y in latents]))
 
     def _fan_in_start(self):

@@ -163,9 +163,7 @@ class HyperpriorCodec(CodecModel):
         self.start_rates(x)
 
     def start_rates(self, x):
-        # At the middle of the ladder.
-        rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
-        y = ops.convert_to_numpy(self.analysis(x, rung)[-1])
+        y = ops.convert_to_numpy(self.analysis(x, self.middle(x))[-1])
         bias = self.hyper_synthesis.layers[-1].bias
         start = np.zeros(bias.shape, np.float32)
         start[: self.latents] = np.log(y.std(axis=(0, 1, 2)) + gaussian.SCALE_MIN)

@@ -337,8 +337,6 @@ class Octave(CodecModel):
         self.start_rates(x)
 
     def start_rates(self, x):
-        # At the middle of the ladder.
-        rung = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         last = self.y_estimator.layers[-1]
         last.kernel.assign(ops.zeros_like(last.kernel))
         self.scales_conv.kernel.assign(ops.zeros_like(self.scales_conv.kernel))
@@ -348,7 +346,7 @@ class Octave(CodecModel):
         else:
             places = [0], [1]
         layers = self.scales_conv, last
-        for y, layer, place in zip(self.to_y(x, rung)[::-1], layers, places, strict=True):
+        for y, layer, place in zip(self.to_y(x, self.middle(x))[::-1], layers, places, strict=True):
             spread = ops.convert_to_numpy(y).std(axis=(0, 1, 2))
             start = np.zeros([layer.filters // len(spread), len(spread)], np.float32)
             start[place] = np.log(spread + gaussian.SCALE_MIN)

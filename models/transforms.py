@@ -57,16 +57,38 @@ def balle_synthesis(filters):
 class ShortcutTransform(keras.layers.Layer):
     """Abstract: stages of the upper and the lower chain in the module's docstring.
 
+    Args of the subclasses, beside their own:
+        widths: channels at H/2, H/4, .. between the stages: s = len(widths) + 1.
+        centre: what is subtracted from pictures and added to them, 0.5 for pixels.
+        blocks: residual blocks at the coarsest of the widths.
+        wavelet: a wavelet convolution in place of each GDN (WeConvene); "" for none.
+        levels: of the wavelet, see `weconv.wavelet_conv`.
+        attention: `TCMBlock`s in place of residual blocks, alternately shifted.
     Args:
         conv, shortcut: of the chains, called with a stage's filters and options of a convolution.
         filters: channels after each stage; all but the last end in a normalization.
         norm: "gdn" or "igdn".
-        config: the subclass's arguments by name, as `get_config` gives them.
+        own: the subclass's own arguments by name.
     """
 
-    def __init__(self, conv, shortcut, filters, norm, config, **kwargs):
+    def __init__(
+        self,
+        conv,
+        shortcut,
+        filters,
+        norm,
+        own,
+        widths,
+        centre=0.5,
+        blocks=0,
+        wavelet="",
+        levels=None,
+        attention=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.config, self.centre, self.wavelet = config, config["centre"], config["wavelet"]
+        self.own, self.widths, self.centre, self.blocks = own, tuple(widths), centre, blocks
+        self.wavelet, self.levels, self.attention = wavelet, levels, attention
         inner = len(filters) - 1
         # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
         # tell 254 from 255.
@@ -87,12 +109,11 @@ class ShortcutTransform(keras.layers.Layer):
             for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
         ]
         self.norms = [
-            _normalization(f, self.wavelet, config["levels"], norm, self.dtype_policy, k)
+            _normalization(f, wavelet, levels, norm, self.dtype_policy, k)
             for k, f in enumerate(filters[:-1])
         ]
         self.refine = [
-            _refinement(config["widths"][-1], config["attention"], self.dtype_policy, k)
-            for k in range(config["blocks"])
+            _refinement(self.widths[-1], attention, self.dtype_policy, k) for k in range(blocks)
         ]
 
     def stage(self, k, x, linear):
@@ -112,48 +133,32 @@ class ShortcutTransform(keras.layers.Layer):
         return x
 
     def get_config(self):
-        return {**super().get_config(), **self.config}
+        return {
+            **super().get_config(),
+            **self.own,
+            "widths": self.widths,
+            "centre": self.centre,
+            "blocks": self.blocks,
+            "wavelet": self.wavelet,
+            "levels": self.levels,
+            "attention": self.attention,
+        }
 
 
 class ShortcutAnalysis(ShortcutTransform):
     """[B, H, W, 3] in [0, 1] to [B, H/2^s, W/2^s, latents], see the module's docstring.
 
     Args:
-        widths: channels after each stage but the last, which gives y: s = len(widths) + 1.
+        widths, options: see `ShortcutTransform`.
         latents: channels of y.
         kernel_size: of the upper chain's convolutions.
-        centre: what is subtracted first, 0.5 for pixels.
-        blocks: residual blocks before the last stage.
-        wavelet: a wavelet convolution in place of each GDN (WeConvene); "" for none.
-        levels: of the wavelet, see `weconv.wavelet_conv`.
-        attention: `TCMBlock`s in place of residual blocks, alternately shifted.
     """
 
-    def __init__(
-        self,
-        widths,
-        latents,
-        kernel_size=5,
-        centre=0.5,
-        blocks=0,
-        wavelet="",
-        levels=None,
-        attention=False,
-        **kwargs,
-    ):
+    def __init__(self, widths, latents, kernel_size=5, **options):
         conv = partial(DownConv2D, kernel_size=kernel_size)
         shortcut = partial(DownConv2D, kernel_size=2)
-        config = {
-            "widths": tuple(widths),
-            "latents": latents,
-            "kernel_size": kernel_size,
-            "centre": centre,
-            "blocks": blocks,
-            "wavelet": wavelet,
-            "levels": levels,
-            "attention": attention,
-        }
-        super().__init__(conv, shortcut, (*widths, latents), "gdn", config, **kwargs)
+        own = {"latents": latents, "kernel_size": kernel_size}
+        super().__init__(conv, shortcut, (*widths, latents), "gdn", own, widths, **options)
 
     def call(self, x):
         x = linear = x - self.centre
@@ -167,36 +172,15 @@ class ShortcutSynthesis(ShortcutTransform):
     """[B, H/2^s, W/2^s, M] to [B, H, W, channels]: the analysis mirrored, upsampling by sub-pixels.
 
     Args:
-        widths: channels at H/2, H/4, .., as given to `ShortcutAnalysis`.
+        widths, options: see `ShortcutTransform`.
         channels: of the output.
-        centre: what is added last.
-        blocks: residual blocks after the first stage.
-        wavelet, levels, attention: see `ShortcutAnalysis`.
     """
 
-    def __init__(
-        self,
-        widths,
-        channels=3,
-        centre=0.5,
-        blocks=0,
-        wavelet="",
-        levels=None,
-        attention=False,
-        **kwargs,
-    ):
+    def __init__(self, widths, channels=3, **options):
         conv = partial(SubpixelConv2D, kernel_size=3)
         shortcut = partial(SubpixelConv2D, kernel_size=1)
-        config = {
-            "widths": tuple(widths),
-            "channels": channels,
-            "centre": centre,
-            "blocks": blocks,
-            "wavelet": wavelet,
-            "levels": levels,
-            "attention": attention,
-        }
-        super().__init__(conv, shortcut, (*widths[::-1], channels), "igdn", config, **kwargs)
+        own = {"channels": channels}
+        super().__init__(conv, shortcut, (*widths[::-1], channels), "igdn", own, widths, **options)
 
     def call(self, y_hat):
         x, linear = self.stage(0, y_hat, y_hat)

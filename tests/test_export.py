@@ -213,17 +213,12 @@ def test_the_linear_chains_are_not_stored_in_int8(monkeypatch, tmp_path):
     info = export.export(
         model, str(tmp_path / "m"), "mbt2018_mean", "compact", config, weights="int8"
     )
-    kernels = [v.path for v in model.variables if v.path.endswith("/kernel")]
-    dtypes = {path: info.config["weights"][path]["dtype"] for path in kernels}
-    chains = {path for path in kernels if "/shortcut" in path}
+    sizes = {v.path: np.prod(v.shape) for v in model.variables if v.path.endswith("/kernel")}
+    dtypes = {path: info.config["weights"][path]["dtype"] for path in sizes}
+    chains = {path for path in sizes if "/shortcut" in path}
+    large = {path for path, size in sizes.items() if size >= 256}
     assert len(chains) == 8 and all(dtypes[path] != "int8" for path in chains)
-    assert all(
-        dtypes[v.path] == "int8" for v in model.variables if _large(v) and v.path not in chains
-    )
-
-
-def _large(variable):
-    return variable.path.endswith("/kernel") and np.prod(variable.shape) >= 256
+    assert large - chains and all(dtypes[path] == "int8" for path in large - chains)
 
 
 def test_an_export_in_int8_computes_with_its_integers_and_scales(in_integers, tmp_path):

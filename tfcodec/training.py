@@ -321,20 +321,22 @@ def initialise(model, path, averaged=True, partly=False):
     if partly:
         # Paths begin with the model's name.
         weights = {f"{model.name}/{name.partition('/')[2]}": w for name, w in weights.items()}
-        known = {name: tuple(np.shape(value)) for name, value in weights.items()}
-        found = [v for v in found if known.get(v.path) == tuple(v.shape)]
+        found = [v for v in model.variables if _fits(weights.get(v.path), v)]
         if not found:
             raise InputError(f"{path}: has no variable in common with {model.name}")
     _assign(found, weights, path)
-    given = {id(variable) for variable in found}
-    return [variable for variable in model.variables if id(variable) not in given]
+    return [v for v in model.variables if not _fits(weights.get(v.path), v)]
+
+
+def _fits(value, variable):
+    return value is not None and tuple(value.shape) == tuple(variable.shape)
 
 
 def _assign(variables, values, path):
     """Gives each variable its value by path; raises InputError for one missing or misshapen."""
     for variable in variables:
         value = values.get(variable.path)
-        if value is None or tuple(value.shape) != tuple(variable.shape):
+        if not _fits(value, variable):
             found = "nothing" if value is None else list(value.shape)
             expected = list(variable.shape)
             raise InputError(f"{path}: {variable.path} should be {expected}, found {found}")

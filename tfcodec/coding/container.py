@@ -23,7 +23,7 @@ from tfcodec.errors import ContainerError
 
 MAGIC = b"tfcd"
 VERSION = 2
-# The default model takes some 35 bytes of memory a pixel (benchmarks/large.py): 5 GB for so many.
+# The default model takes some 40 bytes of memory a pixel (benchmarks/large.py): 5 GB for so many.
 DEFAULT_MAX_PIXELS = 2**27
 # Models pad sides to multiples of up to 128: a line of pixels costs what a band costs. Whatever the
 # limit, a band of so many pixels is no harm.

@@ -4,9 +4,10 @@
 
 For each model: seconds of analysis, of the steps of the walk and of synthesis (median, compiled),
 multiply-accumulates, and GFLOP/s as a share of what one 3x3 convolution of 128 to 128 channels
-reaches in the same run. With --bfloat16 the transforms run in bfloat16 too, and its PSNR against
-float32 is printed. --symbols N times the range coder: N symbols of 128 Gaussian rows in slices, as
-the codec writes and reads them, against one call for all.
+reaches in the same run: of the two transforms, and of all networks of encoder and decoder. With
+--bfloat16 the transforms run in bfloat16 too, and its PSNR against float32 is printed. --symbols N
+times the range coder: N symbols of 128 Gaussian rows in slices, as the codec writes and reads them,
+against one call for all.
 """
 
 import argparse
@@ -92,13 +93,17 @@ def _model(args, name, policy):
     synthesis = tf.function(lambda: model.synthesis(y_hat, rung))
     parts = {"analysis": analysis, "steps": steps, "synthesis": synthesis}
     seconds = {key: _seconds(function, args.runs) for key, function in parts.items()}
-    macs = complexity.macs_per_pixel(model)
+    counts = dict(zip(parts, complexity.macs_of_parts(model), strict=True))
     plain = _plain(tf, args.runs)
+
+    def giga(*keys):
+        macs = sum(counts[key] for key in keys) * args.height * args.width
+        return 2e-9 * macs / sum(seconds[key] for key in keys)
+
     print(f"{name} {policy}: one plain convolution reaches {plain:.0f} GFLOP/s")
     for part, both in (("encoder", ("analysis", "steps")), ("decoder", ("steps", "synthesis"))):
-        total = sum(seconds[key] for key in both)
-        rate = 2e-9 * macs[part] * args.height * args.width / total
-        detail = ", ".join(f"{key} {seconds[key]:.2f}" for key in both)
+        total, rate = sum(seconds[key] for key in both), giga(*both)
+        detail = ", ".join(f"{key} {seconds[key]:.3f}" for key in both)
         original = ""
         if name in ORIGINAL and (args.height, args.width) == (512, 768):
             figure = ORIGINAL[name][part == "decoder"]
@@ -106,6 +111,8 @@ def _model(args, name, policy):
         print(
             f"  {part}: {total:.2f} s ({detail}), {rate:.0f} GFLOP/s, {rate / plain:.0%}{original}"
         )
+    shares = (f"{key} {giga(key) / plain:.0%}" for key in ("analysis", "synthesis"))
+    print(f"  of the plain convolution: {', '.join(shares)}")
     return np.array(synthesis())
 
 

@@ -20,6 +20,7 @@ MODELS = (
     "icwem",
     "octave",
     "gllmm",
+    "quad",
 )
 
 

@@ -1,40 +1,39 @@
-"""Codecs with a hyperprior and a channel-wise autoregressive entropy model: what ms2020, tcm,
-weconvene, weconvene3d and icwem have in common."""
+"""Codecs with a hyperprior and a context of what is decoded: what ms2020, tcm, weconvene,
+weconvene3d, icwem and quad have in common."""
 
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian
-from tfcodec.entropy.charm import ChARM
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
-from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
 
 
 class ChannelwiseCodec(CodecModel):
-    """Latents in groups of slices, each slice under a Gaussian that depends on earlier ones.
+    """Latents in steps, each under a Gaussian that depends on earlier ones.
 
-        x ─► analysis ─► y ─► bands ─► w ─┬──────────────► Q, slice by slice ─► w_hat ─► inverse
-                                          └► hyper_analysis ─► z ─► means, scales       bands ─►
-                                                                            synthesis ─► x_hat
+        x ─► analysis ─► y ─► bands ─► w ─┬──────────────► Q, step by step ─► w_hat ─► inverse
+                                          └► hyper_analysis ─► z ─► means, scales     bands ─►
+                                                                          synthesis ─► x_hat
 
     Args:
         analysis, synthesis, hyper_analysis: Keras layers.
-        hyper_means, hyper_scales: z_hat to the maps that `ChARM` takes, Keras layers; the second is
-            None if all groups are joint.
-        groups: the table of `ChARM`.
+        hyper_means, hyper_scales: z_hat to the maps that the context takes, Keras layers; the
+            second is None if it takes one.
+        context: makes a `ChARM` or a `Quadtree` when given its `first_row`.
         bands: a layer from y to the groups' latents side by side, with an `inverse`; None if y is
             coded as it is.
         pixels: a layer from the picture to what the analysis takes, with an `inverse` for what the
             synthesis gives and a `principal_start`; None for the picture itself.
         latents: channels of y; hyper_latents: of z.
-        means, scales: channels of the two maps.
         y_stride, hyper_stride: of y to the picture, and of z to the coded latents.
         stride: the picture's sides are padded to a multiple of it.
         lambdas, gain_level: see `hyperprior.FactorizedCodec`.
+        start: called with (analysis, synthesis, what the analysis takes) before training; None
+            scales all kernels by their fan-in.
     """
 
     def __init__(
@@ -44,11 +43,9 @@ class ChannelwiseCodec(CodecModel):
         hyper_analysis,
         hyper_means,
         hyper_scales,
-        groups,
+        context,
         latents,
         hyper_latents,
-        means,
-        scales,
         lambdas,
         bands=None,
         pixels=None,
@@ -56,6 +53,7 @@ class ChannelwiseCodec(CodecModel):
         hyper_stride=4,
         stride=64,
         gain_level=1.0,
+        start=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,11 +67,11 @@ class ChannelwiseCodec(CodecModel):
         self.hyper_stride = hyper_stride * self.coded_stride
         self.gain, self.inverse_gain = gains(lambdas, gain_level)
         self.prior = FactorizedPrior(name="prior")
-        self.charm = ChARM(groups, means, scales, FIRST_ROW + hyper_latents, True, name="charm")
+        self.context, self.start = context(first_row=FIRST_ROW + hyper_latents), start
 
     def build(self, input_shape):
         self.prior.build((None, None, None, self.hyper_latents))
-        self.charm.build()
+        self.context.build()
         if self.bands is not None:
             self.bands.build((None, None, None, self.latents))
         super().build(input_shape)
@@ -81,18 +79,20 @@ class ChannelwiseCodec(CodecModel):
     @property
     def parts(self):
         z = {"name": "z", "stride": self.hyper_stride, "channels": self.hyper_latents}
-        slices = zip(self.charm.names, self.charm.widths, strict=True)
-        stride = self.coded_stride
-        return (z, *({"name": n, "stride": stride, "channels": c} for n, c in slices))
+        steps = zip(self.context.names, self.context.widths, strict=True)
+        stride = self.coded_stride * self.context.factor
+        return (z, *({"name": n, "stride": stride, "channels": c} for n, c in steps))
 
     def to_y(self, x, rung):
         y = self.transform(x if self.pixels is None else self.pixels(x))
         return y if self.gain is None else self.gain(y, rung)
 
     def to_latents(self, y):
-        w = ops.cast(y if self.bands is None else self.bands(y), "float32")
-        z = self.hyper_analysis(w)
-        return z, *ops.split(w, np.cumsum(self.charm.widths)[:-1].tolist(), axis=-1)
+        w = self._coded(y)
+        return self.hyper_analysis(w), *self.context.split(w)
+
+    def _coded(self, y):
+        return ops.cast(y if self.bands is None else self.bands(y), "float32")
 
     def step(self, k, state, symbols):
         if k == 0:
@@ -102,10 +102,10 @@ class ChannelwiseCodec(CodecModel):
             state = {"means": self.hyper_means(z_hat)}
             if self.hyper_scales is not None:
                 state["scales"] = self.hyper_scales(z_hat)
-        return self.charm.step(k - 1, state, symbols)
+        return self.context.step(k - 1, state, symbols)
 
     def finish(self, state, symbols):
-        return self.charm.finish(state, symbols)
+        return self.context.finish(state, symbols)
 
     def synthesis(self, y_hat, rung):
         if self.bands is not None:
@@ -116,8 +116,8 @@ class ChannelwiseCodec(CodecModel):
         return x_hat if self.pixels is None else self.pixels.inverse(x_hat)
 
     def entropy_chains(self):
-        slices = self.charm.entropy_chains()
-        maps = {"hyper_means": self.charm.means, "hyper_scales": self.charm.scales}
+        steps = self.context.entropy_chains()
+        maps = {"hyper_means": self.context.means, "hyper_scales": self.context.scales}
         return [
             exact.Chain(
                 self,
@@ -128,22 +128,22 @@ class ChannelwiseCodec(CodecModel):
             )
             for name, channels in maps.items()
             if getattr(self, name) is not None
-        ] + slices
+        ] + steps
 
     def prepare(self, x):
-        if not isinstance(self.transform, ShortcutAnalysis):
+        if self.start is None:
             self._fan_in_start()
             return
         v = x
         if self.pixels is not None:
             self.pixels.principal_start(x)
             v = self.pixels(x)
-        principal_start(self.transform, self.inverse_transform, v)
+        self.start(self.transform, self.inverse_transform, v)
         self.start_rates(x)
 
     def start_rates(self, x):
-        latents = [ops.convert_to_numpy(y) for y in self.analysis(x, self.middle(x))[1:]]
-        self.charm.start_at(np.concatenate([y.std(axis=(0, 1, 2)) for y in latents]))
+        w = ops.convert_to_numpy(self._coded(self.to_y(x, self.middle(x))))
+        self.context.start_at(w.std(axis=(0, 1, 2)))
 
     def _fan_in_start(self):
         """Scales Glorot's start of all kernels to a variance of 1 / (3 fan-in), as PyTorch's layers

@@ -17,12 +17,13 @@ weak. Encoder and decoder share these weights. Slices are coded with convolution
 """
 
 import dataclasses
+from functools import partial
 
 import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.charm import ChARM, Group, even_slices
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import tcm
@@ -33,6 +34,7 @@ from tfcodec.models.transforms import (
     ShortcutSynthesis,
     compact_hyper_features,
     principal_components,
+    principal_start,
 )
 
 # The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
@@ -169,15 +171,14 @@ def build(cfg, name="icwem"):
         hyper_analysis,
         hyper_means,
         hyper_scales,
-        [group],
+        partial(ChARM, [group], means, scales, aligned=True, name="charm"),
         pixels=pixels,
         latents=cfg.latents,
         hyper_latents=cfg.hyper_latents,
-        means=means,
-        scales=scales,
         y_stride=y_stride,
         stride=4 * y_stride if cfg.widths else 128,
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
+        start=principal_start if cfg.widths else None,
         name=name,
     )

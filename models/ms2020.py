@@ -12,8 +12,9 @@ to 96: the linear chain leaves y ordered by energy, so that each has about a fif
 """
 
 import dataclasses
+from functools import partial
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.charm import ChARM, Group, even_slices
 from tfcodec.errors import InputError
 from tfcodec.models.channelwise import ChannelwiseCodec
 from tfcodec.models.mbt2018_mean import LADDER
@@ -25,6 +26,7 @@ from tfcodec.models.transforms import (
     compact_hyper_features,
     conv,
     down_conv,
+    principal_start,
     relu,
     sequential,
     up_conv,
@@ -99,13 +101,12 @@ def build(cfg, name="ms2020"):
         hyper_analysis,
         hyper_means,
         hyper_scales,
-        [group],
+        partial(ChARM, [group], means, scales, aligned=True, name="charm"),
         latents=cfg.latents,
         hyper_latents=cfg.hyper_latents,
-        means=means,
-        scales=scales,
         y_stride=2 ** (len(cfg.widths) + 1) if cfg.widths else 16,
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
+        start=principal_start if cfg.widths else None,
         name=name,
     )

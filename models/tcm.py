@@ -14,7 +14,7 @@ slices with convolutions alone.
 import dataclasses
 from functools import partial
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.charm import ChARM, Group, even_slices
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.tcm import TCMBlock
@@ -24,6 +24,7 @@ from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
     compact_hyper_features,
+    principal_start,
     sequential,
 )
 
@@ -74,16 +75,15 @@ def build(cfg, name="tcm"):
         hyper_analysis,
         hyper_means,
         hyper_scales,
-        [group],
+        partial(ChARM, [group], means, scales, aligned=True, name="charm"),
         latents=cfg.latents,
         hyper_latents=cfg.hyper_latents,
-        means=means,
-        scales=scales,
         y_stride=2 ** (len(cfg.widths) + 1) if cfg.widths else 16,
         # Windows of 8 at H/16, and of 4 at H/32; the compact ones of 8 at H/8.
         stride=64 if cfg.widths else 128,
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
+        start=principal_start if cfg.widths else None,
         name=name,
     )
 

@@ -15,7 +15,7 @@ alone.
 import dataclasses
 from functools import partial
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.charm import ChARM, Group, even_slices
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.wavelet import Bands
@@ -26,6 +26,7 @@ from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
     compact_hyper_features,
+    principal_start,
     sequential,
 )
 
@@ -104,16 +105,15 @@ def wavelet_codec(cfg, groups, bands, levels, name):
         hyper_analysis,
         hyper_means,
         hyper_scales,
-        groups,
+        partial(ChARM, groups, means, scales, aligned=True, name="charm"),
         bands=bands,
         latents=cfg.latents,
         hyper_latents=cfg.hyper_latents,
-        means=means,
-        scales=scales,
         y_stride=y_stride,
         stride=stride,
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
+        start=principal_start if cfg.widths else None,
         name=name,
     )
 

@@ -272,7 +272,7 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
 
 
 def _slices(model):
-    return zip(model.charm.slices, model.charm.widths, strict=True)
+    return zip(model.context.slices, model.context.widths, strict=True)
 
 
 def test_the_learning_rate_rises_stays_and_falls():

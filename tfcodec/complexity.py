@@ -11,6 +11,7 @@ import math
 import keras
 
 from tfcodec.layers.attention import WindowAttention
+from tfcodec.layers.depthwise import DepthwiseConv3x3
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.invertible import InvertibleConv1x1
 from tfcodec.layers.masked import MaskedConv2D
@@ -23,7 +24,7 @@ def macs_per_pixel(model):
 
     Args: model: a built `CodecModel`.
     """
-    analysis, steps, synthesis = _macs(model)
+    analysis, steps, synthesis = macs_of_parts(model)
     return {"encoder": analysis + steps, "decoder": steps + synthesis}
 
 
@@ -33,11 +34,11 @@ def training_flop_per_pixel(model):
     Two for each multiply-accumulate, and three times the forward pass: the backward pass computes
     a gradient of the inputs and one of the weights. Optimizer and loss are left out.
     """
-    return 2 * 3 * sum(_macs(model))
+    return 2 * 3 * sum(macs_of_parts(model))
 
 
-def _macs(model):
-    """Multiply-accumulates a pixel of (analysis, steps of the walk, synthesis)."""
+def macs_of_parts(model):
+    """As `macs_per_pixel`, of [analysis, steps of the walk, synthesis]."""
     side = model.stride
     x, rung = keras.ops.zeros([1, side, side, 3]), keras.ops.zeros([1])
     # Computed, though only shapes are looked at: to trace some thousand operations takes longer.
@@ -79,6 +80,8 @@ def _layer_macs(layer, x, output):
     if isinstance(layer, WindowAttention):
         # Logits and weighted values: each pixel meets those of its window, twice.
         return 2 * math.prod(x.shape) * layer.window**2
+    if isinstance(layer, DepthwiseConv3x3):
+        return math.prod(output.shape) * 9
     if isinstance(layer, (GDN, InvertibleConv1x1)):
         return math.prod(output.shape) * x.shape[-1]
     return 0

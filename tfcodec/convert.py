@@ -221,7 +221,7 @@ def tensors(model):
         yield from _of_layer(model.pixels.enhance, "enh.forw_enh")
         yield from _of_layer(model.pixels.network, "inv")
         yield from _of_layer(model.pixels.restore, "enh.back_enh")
-    charm = model.charm
+    charm = model.context
     for (g, i), layer in zip(charm.order, charm.slices, strict=True):
         suffix = SUFFIXES[charm.groups[g].name]
         for statistic in ("mean", "scale"):

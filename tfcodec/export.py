@@ -41,9 +41,9 @@ DEFAULT_QUALITY = 5.0
 # Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
 UNTILED_PIXELS = 2**22
 MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
-WEIGHTS = ("bfloat16", "int8", "float32")  # how weights are stored
-# Weights of this many elements are stored in bfloat16; gains, biases, norms stay float32.
-BFLOAT16_FROM = 4096
+WEIGHTS = ("bfloat16", "float16", "int8", "float32")  # how weights are stored
+# Weights of this many elements are stored in 16 bits; gains, biases, norms stay float32.
+HALVES_FROM = 4096
 # Kernels of this many elements are stored, where asked for, as integers with a scale for each
 # slice of their last axis, which lies beside them under a name of its own. Not those of the linear
 # chains, which carry the picture itself: on the bundled default they were 0.5 of 0.75 % in BD-rate.
@@ -428,8 +428,9 @@ def export(
         directory: the export's folder.
         model_name, preset, config: what `model` was built from, see tfcodec.models.
         name: of the export; the folder's name if None.
-        weights: "bfloat16" stores large weights in half the bytes, "int8" the largest kernels in a
-            quarter, "float32" stores all exactly. The model computes with what is stored.
+        weights: "bfloat16" and "float16" store large weights in half the bytes, "int8" the largest
+            kernels in a quarter, "float32" stores all exactly. The model computes with what is
+            stored.
         note: dictionary that is added to config.json.
         precision: in which the transforms compute, "float32" or "bfloat16"; the entropy model
             computes in float32 always.
@@ -525,8 +526,9 @@ def _stored(path, value, weights):
     if weights == "int8" and value.size >= INT8_FROM and kernel:
         integers, scale = quantised(np.float32(value))
         return {path: integers, path + SCALE: scale}
-    large = value.size >= BFLOAT16_FROM and weights != "float32"
-    return {path: value.astype(ml_dtypes.bfloat16 if large else np.float32)}
+    if value.size < HALVES_FROM or weights == "float32":
+        return {path: value.astype(np.float32)}
+    return {path: value.astype(np.float16 if weights == "float16" else ml_dtypes.bfloat16)}
 
 
 def _module(tf, model, stored):

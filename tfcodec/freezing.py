@@ -77,7 +77,7 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     }
     note = json.loads(json.dumps(note))
     dtypes = {place["dtype"] for place in info.config["weights"].values()}
-    weights = next(dtype for dtype in ("int8", "bfloat16", "float32") if dtype in dtypes)
+    weights = next(dtype for dtype in ("int8", "bfloat16", "float16", "float32") if dtype in dtypes)
     model_name = info.config["model"]
     preset = info.config["preset"]
     return export.save(model, directory, model_name, preset, config, name, weights, note)

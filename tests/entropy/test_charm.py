@@ -155,7 +155,7 @@ def test_sigma_in_its_three_forms_is_the_same_gaussian():
     for form in ("sigma", "log", "index"):
         (group,) = TABLES["ms2020"]
         model = Model([dataclasses.replace(group, slices=(2,), scale=form)])
-        scale = model.charm.slices[0].scale
+        scale = model.context.slices[0].scale
         scale.convs[-1].kernel.assign(np.zeros(scale.convs[-1].kernel.shape))
         step = np.log(256 / 0.11) / 63
         value = {"sigma": 0.11 * np.exp(20 * step), "log": np.log(0.11) + 20 * step, "index": 20.0}
@@ -176,7 +176,7 @@ def test_even_slices_add_up_and_differ_by_one_at_most():
 def test_start_at_sets_sigma_to_the_spread_whatever_the_context():
     model = Model(TABLES["compact"])
     spread = np.float32([0.5, 1, 2, 4, 8, 16])
-    model.charm.start_at(spread)
+    model.context.start_at(spread)
     visitor = Rounder(model.latents())
     walk(model, visitor)
     sigma = np.concatenate([np.exp(s)[0, 0, 0] for _, s in visitor.priors])

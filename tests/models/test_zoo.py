@@ -25,7 +25,10 @@ def _narrow(name, preset):
     """The preset's `Config` with a few channels and at most two slices of each kind."""
     config = models.config(name, preset)
     slices = {key: 2 for key in SLICES if getattr(config, key, 0) not in (0, 1, 2)}
-    return models.config(name, preset, **TINY, **slices, widths=(8,) * len(config.widths))
+    widths = {"widths": (8,) * len(getattr(config, "widths", ()))}
+    if name == "quad":
+        widths = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1, "step_widths": (8, 8)}
+    return models.config(name, preset, **TINY, **slices, **widths)
 
 
 @functools.cache
@@ -120,7 +123,7 @@ def test_the_list_has_a_line_a_model():
 
 @pytest.mark.parametrize(
     "name,preset",
-    [(name, preset) for name, preset in SHARED if models.config(name, preset).widths],
+    [(name, preset) for name, preset in SHARED if len(models.config(name, preset).lambdas) > 1],
 )
 def test_every_weight_of_a_compact_model_receives_a_gradient(name, preset):
     model = models.module(name).build(_narrow(name, preset), name=name).build_weights()

@@ -21,6 +21,7 @@ The computation of one slice, with S the support and | the concatenation of chan
 import dataclasses
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian
@@ -77,20 +78,22 @@ def even_slices(channels, count):
 
 
 class SliceNet(keras.layers.Layer):
-    """Three convolutions with activations between.
+    """Convolutions with activations between, of the parameters of a slice or step.
 
+    Args:
+        filters: channels of the output.
+        widths: of the hidden layers; kernels: sides of all kernels, one more.
+        activation: a key of `ACTIVATIONS`.
     Input:  [B, h, w, C], float32.
     Output: [B, h, w, filters].
     """
 
-    def __init__(self, filters, group, **kwargs):
+    def __init__(self, filters, widths, kernels, activation, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.activation = ACTIVATIONS[group.activation]
+        self.activation = activation
         self.convs = [
             keras.layers.Conv2D(width, kernel, padding="same", dtype="float32", name=f"conv{k}")
-            for k, (width, kernel) in enumerate(
-                zip((*group.widths, filters), group.kernels, strict=True)
-            )
+            for k, (width, kernel) in enumerate(zip((*widths, filters), kernels, strict=True))
         ]
 
     def build(self, input_shape):
@@ -100,8 +103,15 @@ class SliceNet(keras.layers.Layer):
 
     def call(self, x):
         for conv in self.convs[:-1]:
-            x = self.activation(conv(x))
+            x = ACTIVATIONS[self.activation](conv(x))
         return self.convs[-1](x)
+
+    def stages(self):
+        """What `layers.exact.Chain` takes. Raises: ValueError if it cannot be frozen."""
+        if self.activation not in SLOPES:
+            raise ValueError(f"{self.name} has {self.activation} between z and an index")
+        slopes = [SLOPES[self.activation]] * (len(self.convs) - 1) + [1]
+        return tuple(zip(self.convs, slopes, strict=True))
 
 
 class SliceModel(keras.layers.Layer):
@@ -130,7 +140,7 @@ class SliceModel(keras.layers.Layer):
             return layer, channels + earlier
 
         def net(outputs, inputs, name):
-            layer = SliceNet(outputs, group, name=name)
+            layer = SliceNet(outputs, group.widths, group.kernels, group.activation, name=name)
             layer.build((*shape, inputs))
             return layer
 
@@ -189,6 +199,8 @@ class ChARM(keras.layers.Layer):
     Raises: ValueError if a group is given one that is not decoded before it.
     """
 
+    factor = 1  # stride of the parts to the latents'
+
     def __init__(self, groups, means, scales, first_row, aligned=False, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.groups, self.means, self.scales = tuple(groups), means, scales
@@ -222,6 +234,10 @@ class ChARM(keras.layers.Layer):
             earlier = sum(group.slices[: self._seen(group, i)])
             layer.build(self.means, self.scales, given, earlier)
         self.built = True
+
+    def split(self, y):
+        """The groups' latents side by side [B, h, w, C] to one a slice."""
+        return ops.split(y, np.cumsum(self.widths)[:-1].tolist(), axis=-1)
 
     @property
     def widths(self):
@@ -299,12 +315,10 @@ class ChARM(keras.layers.Layer):
                     for name, part in zip(("mean", "scale"), nets["mean"], strict=True)
                 }
             for name, outputs in nets.items():
-                convs = getattr(layer, name).convs
-                slopes = [SLOPES[group.activation]] * (len(convs) - 1) + [1]
                 maps = self.means if name == "mean" else self.scales
                 blocks = (maps, known) if known else (maps,)
-                found = tuple(zip(convs, slopes, strict=True))
-                chains.append(exact.Chain(layer, name, found, outputs, blocks))
+                stages = getattr(layer, name).stages()
+                chains.append(exact.Chain(layer, name, stages, outputs, blocks))
         return chains
 
     def start_at(self, spread):

@@ -8,6 +8,8 @@ kernel against 1x1 skips and against PyTorch. Here output sample n is centred on
 import keras
 from keras import ops
 
+WIDEST = 512  # outputs from which a sub-pixel convolution is a `WideConv2D`
+
 
 class DownConv2D(keras.layers.Conv2D):
     """Convolution with symmetric zero padding (k - 1) // 2 and a stride.
@@ -81,6 +83,20 @@ class UpConv2D(keras.layers.Conv2DTranspose):
         return config
 
 
+class WideConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` that TensorFlow computes as two of half the channels, side by side.
+
+    The bits are the same, and oneDNN takes up to a fifth less for 3x3 kernels with many outputs.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        whole = super().convolution_op
+        if keras.backend.backend() != "tensorflow":
+            return whole(inputs, kernel)
+        halves = ops.split(kernel, [kernel.shape[-1] // 2], axis=-1)
+        return ops.concatenate([whole(inputs, half) for half in halves], axis=-1)
+
+
 class SubpixelConv2D(keras.layers.Layer):
     """Convolution to `filters * factor^2` channels, then depth to space (Shi et al., CVPR 2016).
 
@@ -105,8 +121,10 @@ class SubpixelConv2D(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.factor = filters, kernel_size, factor
-        self.conv = keras.layers.Conv2D(
-            filters * factor**2,
+        outputs = filters * factor**2
+        kind = WideConv2D if outputs > WIDEST else keras.layers.Conv2D
+        self.conv = kind(
+            outputs,
             kernel_size,
             padding="same",
             use_bias=use_bias,

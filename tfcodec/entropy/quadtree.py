@@ -1,0 +1,151 @@
+"""Four-step spatial and channel context (Li, Li, Lu, "Neural Video Compression with Diverse
+Contexts", CVPR 2023, Sec. 3.3, the quadtree partition; https://arxiv.org/abs/2302.14402).
+
+The latent is coded in four steps over every 2x2 of its positions. In step k, channel c has its turn
+at position (k + c) mod 4 of the order
+
+    0 2
+    3 1
+
+so that each step codes a quarter of all channels at each position, and the later ones see
+neighbours on all sides and other channels of the same place:
+
+    step 0 at position   0: channels 0, 4, 8, ..    1: 1, 5, ..    2: 2, 6, ..    3: 3, 7, ..
+    step 1               1: channels 0, 4, 8, ..    2: 1, 5, ..    3: 2, 6, ..    0: 3, 7, ..
+
+What a step codes is a latent of half the sides and of all channels: its parts need no masks, and no
+repacking in the coder. Channels in order of energy are dealt evenly to the four.
+
+The net of a step sees the hyperprior's features and all that is decoded, zeros elsewhere, and gives
+means and scales of all positions, of which the step's are taken.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcodec.entropy import gaussian
+from tfcodec.entropy.charm import SliceNet
+from tfcodec.layers import exact
+
+STEPS = 4
+ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # (row, column) of the positions 0, 1, 2, 3
+
+
+def turns(channels):
+    """Whose turn it is: float32 ones and zeros [step, row, column, channel], [4, 2, 2, channels].
+
+    Each position and channel has its turn in exactly one of the steps.
+    """
+    masks = np.zeros([STEPS, 2, 2, channels], np.float32)
+    for step in range(STEPS):
+        for channel in range(channels):
+            row, column = ORDER[(step + channel) % STEPS]
+            masks[step, row, column, channel] = 1.0
+    return masks
+
+
+def take(y, turn):
+    """What a step codes of y [B, h, w, C]: [B, h/2, w/2, C]. Args: turn: one of `turns`."""
+    _, height, width, channels = ops.shape(y)
+    y = ops.reshape(y, (-1, height // 2, 2, width // 2, 2, channels))
+    return ops.sum(y * turn[:, None], axis=(2, 4))  # one of four is no zero: nothing is rounded
+
+
+def put(part, turn):
+    """The reverse of `take`, zeros elsewhere: [B, h/2, w/2, C] to [B, h, w, C]."""
+    _, height, width, channels = ops.shape(part)
+    y = part[:, :, None, :, None] * turn[:, None]
+    return ops.reshape(y, (-1, 2 * height, 2 * width, channels))
+
+
+class Quadtree(keras.layers.Layer):
+    """The steps of the walk for a latent in four steps; float32 throughout.
+
+    Args:
+        channels: C, of the latent.
+        means: channels of the hyperprior's features.
+        first_row: row of the codec's tables where the Gaussian rows begin.
+        widths: of the two hidden layers of each step's net, conv3 - conv3 - conv1.
+    """
+
+    scales = 0  # the hyperprior has one map, see `charm.ChARM`
+    factor = 2  # stride of the parts to the latent's
+
+    def __init__(self, channels, means, first_row, widths=(192, 128), **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.channels, self.means, self.first_row = channels, means, first_row
+        self.turns = turns(channels)
+        for k in range(STEPS):  # attributes of their own, so that frozen ones can take their place
+            net = SliceNet(2 * channels, widths, (3, 3, 1), "leaky", name=f"step{k}")
+            setattr(self, f"step{k}", net)
+
+    @property
+    def nets(self):
+        """The nets of the steps, in coding order."""
+        return [getattr(self, f"step{k}") for k in range(STEPS)]
+
+    def build(self, input_shape=None):
+        for k, net in enumerate(self.nets):
+            net.build((None, None, None, self.means + (self.channels if k else 0)))
+        self.built = True
+
+    @property
+    def widths(self):
+        """Channels of each step."""
+        return [self.channels] * STEPS
+
+    @property
+    def names(self):
+        """Name of each step's part."""
+        return ["y"] * STEPS
+
+    def split(self, y):
+        """y [B, h, w, C] to what the steps code, four latents [B, h/2, w/2, C]."""
+        return tuple(take(y, turn) for turn in self.turns)
+
+    def step(self, k, state, symbols=None):
+        """Args:
+            k: from 0 to 3.
+            state: for step 0 {"means": [B, h, w, means]}; then what step k - 1 returned.
+            symbols: of step k - 1.
+        Returns: (state, prior), see `slices.walk`.
+        """
+        x = state["means"]
+        if k:
+            state = self._decoded(k - 1, state, symbols)
+            x = ops.concatenate([x, state["y_hat"]], axis=-1)
+        mu, log_scale = (take(v, self.turns[k]) for v in ops.split(self.nets[k](x), 2, axis=-1))
+        return {**state, "mu": mu}, gaussian.Gaussian(mu, log_scale, self.first_row)
+
+    def finish(self, state, symbols):
+        """y_hat [B, h, w, C] after the last symbols."""
+        return self._decoded(STEPS - 1, state, symbols)["y_hat"]
+
+    def _decoded(self, k, state, symbols):
+        """The state with what step k coded."""
+        state = dict(state)
+        y_hat = put(ops.cast(symbols, "float32") + state.pop("mu"), self.turns[k])
+        return {**state, "y_hat": state["y_hat"] + y_hat if k else y_hat}
+
+    def entropy_chains(self):
+        """The nets of all steps, see `CodecModel.entropy_chains`."""
+        outputs = (("mu", self.channels), ("log_scale", self.channels))
+        return [
+            exact.Chain(
+                self,
+                f"step{k}",
+                net.stages(),
+                outputs,
+                (self.means, self.channels) if k else (self.means,),
+            )
+            for k, net in enumerate(self.nets)
+        ]
+
+    def start_at(self, spread):
+        """Makes coding start at a spread (standard deviation) [C], whatever the context."""
+        start = np.concatenate([np.zeros(self.channels), np.log(spread + gaussian.SCALE_MIN)])
+        for net in self.nets:
+            last = net.convs[-1]
+            last.kernel.assign(ops.zeros(last.kernel.shape))
+            last.bias.assign(start.astype(np.float32))

@@ -17,7 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def parser():
     """The command line; every field of `training.Settings` is a flag."""
-    from tfcodec import export, training
+    from tfcodec import training
+    from tfcodec.exports import write as export
 
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     flags.add_argument("--list", action="store_true", help="print 'MODEL: PRESET ..' and exit")
@@ -218,8 +219,9 @@ def chosen(args):
 
 def train(args, config, settings):
     """Trains (or continues) the run that the flags describe, and exports it."""
-    from tfcodec import export, training
+    from tfcodec import training
     from tfcodec.errors import InputError
+    from tfcodec.exports import write as export
 
     if not args.data and settings.steps:
         raise InputError("--data is needed: folders, files or globs of training pictures")

@@ -117,7 +117,8 @@ def train(job, target):
     import numpy as np
     from absl import logging
 
-    from tfcodec import complexity, data, export, models, training
+    from tfcodec import complexity, data, models, training
+    from tfcodec.exports import write as export
 
     logging.set_verbosity(logging.INFO)
     job = json.loads(job)
@@ -167,7 +168,7 @@ def _parts(model, pictures, crop):
 
 
 def _table(results):
-    from tfcodec.curves import bd_rate
+    from tfcodec.evaluation.curves import bd_rate
 
     def curve(result):
         return [(p["bpp"], p["psnr"]) for p in result["points"]]

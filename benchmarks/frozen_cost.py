@@ -25,8 +25,10 @@ def main():
 
     import numpy as np
 
-    from tfcodec import codec, export, images
+    from tfcodec import codec
     from tfcodec.coding import container
+    from tfcodec.exports import write as export
+    from tfcodec.pictures import reader as images
 
     models = [codec.Codec(export.find(name)) for name in args.models]
     pictures = [images.read(path) for path in args.images]

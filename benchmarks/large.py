@@ -72,7 +72,7 @@ def main():
 
 def mosaic(path, height, width):
     """uint8 [height, width, 3]: the photograph and its mirror images, without seams."""
-    from tfcodec import images
+    from tfcodec.pictures import reader as images
 
     rgb = images.read(path).rgb
     rgb = np.concatenate([rgb, rgb[:, ::-1]], axis=1)
@@ -84,8 +84,8 @@ def mosaic(path, height, width):
 def process(args, task, source, target):
     """One task; the last line that it prints is its seconds and its peak of memory in MB, JSON."""
     import tfcodec
-    from tfcodec import images
     from tfcodec.coding import container
+    from tfcodec.pictures import reader as images
 
     codec = tfcodec.load(args.model)
     small = images.from_array(np.zeros([64, 64, 3], np.uint8))
@@ -119,8 +119,9 @@ def process(args, task, source, target):
 def compare(args):
     """What tiles change, before and after rounding."""
     import tfcodec
-    from tfcodec import images, tiles
-    from tfcodec.entropy.slices import SliceEncoder, walk
+    from tfcodec.entropy.walk import SliceEncoder, walk
+    from tfcodec.exports import tiles
+    from tfcodec.pictures import reader as images
 
     codec = tfcodec.load(args.model)
     exported = codec.exported

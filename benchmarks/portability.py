@@ -55,7 +55,7 @@ def main():
     args = flags.parse_args()
     if args.worker:
         return work(args.worker)
-    from tfcodec import export
+    from tfcodec.exports import write as export
 
     info = export.find(args.model)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,11 +95,11 @@ def work(task):
     name, _, folder = task.partition(":")
     import numpy as np
 
-    from tfcodec import export
     from tfcodec.coding import container as box
     from tfcodec.coding import open_decoder
-    from tfcodec.entropy.slices import SliceDecoder, walk
+    from tfcodec.entropy.walk import SliceDecoder, walk
     from tfcodec.errors import TfcodecError
+    from tfcodec.exports import write as export
 
     job = json.loads(pathlib.Path(folder, "job.json").read_text())
     if name == "encoder":
@@ -145,11 +145,13 @@ def encode(job, folder):
     """Writes the float form's export, all files, and what they are made of."""
     import numpy as np
 
-    from tfcodec import codec, export, freezing, images
-    from tfcodec.entropy.slices import SliceEncoder, walk
+    from tfcodec import codec, freeze
+    from tfcodec.entropy.walk import SliceEncoder, walk
+    from tfcodec.exports import write as export
+    from tfcodec.pictures import reader as images
 
     info = export.read_info(job["models"]["frozen"])
-    model, config = freezing.rebuild(info, as_float=True)
+    model, config = freeze.rebuild(info, as_float=True)
     export.export(
         model, job["models"]["float"], info.config["model"], "control", config, weights="float32"
     )
@@ -206,8 +208,9 @@ def checksum(y_hat):
 
 def runtime(info):
     """The export's walk as this process is set to compute it."""
-    from tfcodec import export, freezing
-    from tfcodec.layers import exact
+    from tfcodec import freeze
+    from tfcodec.exact import layers as exact
+    from tfcodec.exports import write as export
 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     exported = export.Exported(info)  # its tables, and TensorFlow's range coder
@@ -226,7 +229,7 @@ def runtime(info):
         return exported
     if "RUNTIME_SPECIFICATION" in os.environ:
         exact.by_the_specification().__enter__()  # for the rest of the process
-    model = freezing.Walked(freezing.rebuild(info)[0])
+    model = freeze.Walked(freeze.rebuild(info)[0])
     model.tables = exported.tables
     return model
 

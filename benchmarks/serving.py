@@ -22,10 +22,11 @@ import tensorflow as tf
 from PIL import Image
 
 import tfcodec
-from tfcodec import images, serving
 from tfcodec.coding import TFC, container, open_decoder, open_encoder
-from tfcodec.coding.stock_coder import StockDecoder, StockEncoder
-from tfcodec.entropy.slices import SliceDecoder, walk
+from tfcodec.entropy.walk import SliceDecoder, walk
+from tfcodec.pictures import reader as images
+from tfcodec.serving import export as serving
+from tfcodec.serving.coder import StockDecoder, StockEncoder
 
 
 def main():

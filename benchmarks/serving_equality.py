@@ -19,8 +19,9 @@ import tensorflow as tf
 from PIL import Image
 
 import tfcodec
-from tfcodec import images, serving
 from tfcodec.coding import container
+from tfcodec.pictures import reader as images
+from tfcodec.serving import export as serving
 
 
 def main():

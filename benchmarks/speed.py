@@ -35,7 +35,7 @@ def main():
     args = flags.parse_args()
 
     import tfcodec
-    from tfcodec import images
+    from tfcodec.pictures import reader as images
 
     picture = images.read(args.image)
     if args.untrained:
@@ -52,7 +52,8 @@ def _untrained(name, picture, directory):
     import keras
     import numpy as np
 
-    from tfcodec import export, models
+    from tfcodec import models
+    from tfcodec.exports import write as export
 
     keras.utils.set_random_seed(0)
     model_name, preset = name.split("-", 1)
@@ -68,7 +69,7 @@ def _untrained(name, picture, directory):
 def _measure(args, codec, picture):
     """Prints seconds by part, warm; returns the file's bytes."""
     from tfcodec.coding import container
-    from tfcodec.entropy import slices
+    from tfcodec.entropy import walk as slices
 
     data = codec.encode(picture, args.quality).data
     codec.decode(container.unpack(data))

@@ -9,7 +9,7 @@ import json
 import pathlib
 import sys
 
-from tfcodec import export
+from tfcodec.exports import write as export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TITLES = {

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import tfcodec
-from tfcodec import images, metrics
+from tfcodec import metrics
+from tfcodec.pictures import reader as images
 
 CROP = (330, 80, 330 + 352, 80 + 320)  # left, top, right, bottom: a face of a parrot
 MARGIN = 26

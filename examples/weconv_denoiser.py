@@ -12,8 +12,8 @@ import pathlib
 import keras
 import numpy as np
 
-from tfcodec import images
 from tfcodec.layers.weconv import WeConv
+from tfcodec.pictures import reader as images
 
 PICTURE = pathlib.Path(__file__).with_name("kodim23.png")
 SIGMA = 25 / 255  # of the noise

@@ -15,8 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfcodec
-from tfcodec import images
-from tfcodec.entropy.slices import SliceEncoder, walk
+from tfcodec.entropy.walk import SliceEncoder, walk
+from tfcodec.pictures import reader as images
 
 
 class BitMeter:

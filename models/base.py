@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
 from tfcodec.layers.gain import Gain
 
 

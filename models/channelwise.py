@@ -5,9 +5,9 @@ import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian
-from tfcodec.entropy.charm import ChARM
+from tfcodec.entropy.channelwise import ChARM
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
-from tfcodec.layers import exact
+from tfcodec.exact import layers as exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 

@@ -25,11 +25,12 @@ from functools import partial
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gllmm, mixture_coding, wavefront
+from tfcodec.coding import mixtures, wavefront
+from tfcodec.entropy import mixture as gllmm
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
 from tfcodec.layers.concatenated import ConcatenatedResidualBlock, SimplifiedAttention
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.masked import MaskedConv2D
@@ -213,7 +214,7 @@ class GLLMM(CodecModel):
         raise ValueError("the parameters of its mixtures are snapped from real numbers")
 
     def table_rows(self):
-        return self.prior.table_rows() + mixture_coding.binary_rows()
+        return self.prior.table_rows() + mixtures.binary_rows()
 
     def auxiliary_loss(self):
         return self.prior.quantile_loss()

@@ -5,7 +5,7 @@ from keras import ops
 
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
-from tfcodec.layers import exact
+from tfcodec.exact import layers as exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 

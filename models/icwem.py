@@ -22,7 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import tcm

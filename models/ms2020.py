@@ -13,7 +13,7 @@ to 96: the linear chain leaves y ordered by energy, so that each has about a fif
 
 import dataclasses
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.errors import InputError
 from tfcodec.models.channelwise import ChannelwiseCodec
 from tfcodec.models.mbt2018_mean import LADDER

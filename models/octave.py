@@ -33,7 +33,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gaussian, gllmm, mixture_coding
+from tfcodec.coding import mixtures
+from tfcodec.entropy import gaussian
+from tfcodec.entropy import mixture as gllmm
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
@@ -259,7 +261,7 @@ class Octave(CodecModel):
         # the rest are split alike between the two convolutions of y_low.
         mixture = cfg.likelihood == "gllmm"
         self.numbers = gllmm.NUMBERS if mixture else 2
-        first = mixture_coding.COMPONENTS if mixture else 1
+        first = mixtures.COMPONENTS if mixture else 1
         self.means_conv = conv(first * half, 5)(name="means_conv")
         self.scales_conv = conv((self.numbers - first) * half, 5)(name="scales_conv")
         self.y_estimator = estimator(
@@ -341,7 +343,7 @@ class Octave(CodecModel):
         last.kernel.assign(ops.zeros_like(last.kernel))
         self.scales_conv.kernel.assign(ops.zeros_like(self.scales_conv.kernel))
         if self.cfg.likelihood == "gllmm":  # scales among weights, and among triples with means
-            components = np.arange(mixture_coding.COMPONENTS)
+            components = np.arange(mixtures.COMPONENTS)
             places = 1 + 2 * components, 2 + 3 * components
         else:
             places = [0], [1]
@@ -356,7 +358,7 @@ class Octave(CodecModel):
         rows = [row for prior in self.priors.values() for row in prior.table_rows()]
         if self.two_layers or self.cfg.likelihood == "gaussian":
             rows += gaussian.table_rows()
-        return rows + (mixture_coding.binary_rows() if self.cfg.likelihood == "gllmm" else [])
+        return rows + (mixtures.binary_rows() if self.cfg.likelihood == "gllmm" else [])
 
     def to_y(self, x, rung):
         y_high, y_low = self.transform(x)  # [B, H/16, W/16, N/2], [B, H/32, W/32, N/2]
@@ -452,10 +454,10 @@ class Octave(CodecModel):
         """Means and the rest to the order in which a prior takes its numbers."""
         if self.cfg.likelihood == "gaussian":
             return ops.concatenate([means, rest], axis=-1)
-        means = ops.split(means, mixture_coding.COMPONENTS, axis=-1)
-        rest = ops.split(rest, self.numbers - mixture_coding.COMPONENTS, axis=-1)
+        means = ops.split(means, mixtures.COMPONENTS, axis=-1)
+        rest = ops.split(rest, self.numbers - mixtures.COMPONENTS, axis=-1)
         triples = [v for k, mean in enumerate(means) for v in (rest[2 * k], mean, rest[2 * k + 1])]
-        return ops.concatenate([*triples, *rest[2 * mixture_coding.COMPONENTS :]], axis=-1)
+        return ops.concatenate([*triples, *rest[2 * mixtures.COMPONENTS :]], axis=-1)
 
     def auxiliary_loss(self):
         losses = [prior.quantile_loss() for prior in self.priors.values()]

@@ -15,7 +15,7 @@ alone.
 import dataclasses
 from functools import partial
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.wavelet import Bands

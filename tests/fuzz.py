@@ -22,7 +22,7 @@ import zlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 KEPT = pathlib.Path(__file__).parent / "data" / "fuzz.zip"
-PACKAGES = ("tfcodec.coding", "tfcodec.images", "tfcodec.errors", "tfcodec.entropy.mixture_coding")
+PACKAGES = ("tfcodec.coding", "tfcodec.pictures", "tfcodec.errors", "tfcodec.coding.mixtures")
 NAME = "k.tfcd"
 MAX_PIXELS = 64 * 64
 LIMITS = ("-max_len=4096", "-timeout=20", "-rss_limit_mb=4096", "-malloc_limit_mb=512")
@@ -79,7 +79,7 @@ def _alpha(data):
 
 
 def _alpha_of(png, height, width):
-    from tfcodec import images
+    from tfcodec.pictures import reader as images
 
     alpha = images.alpha_from_png(png, height, width, NAME)
     assert alpha.shape == (height, width)
@@ -138,13 +138,13 @@ def _mixture_prior():
     import numpy as np
 
     from tfcodec.coding import CodingTables
-    from tfcodec.entropy import gllmm
-    from tfcodec.entropy.mixture_coding import MixturePrior, binary_rows
+    from tfcodec.coding.mixtures import MixturePrior, binary_rows
+    from tfcodec.entropy import mixture
 
     random = np.random.default_rng(0)
-    raw = np.float32(random.normal(0, 3, [1, 1, 5, gllmm.NUMBERS]))
+    raw = np.float32(random.normal(0, 3, [1, 1, 5, mixture.NUMBERS]))
     return CodingTables.build(binary_rows()), MixturePrior(
-        np.array(gllmm.Mixture(raw, 1).indexes()), 1
+        np.array(mixture.Mixture(raw, 1).indexes()), 1
     )
 
 
@@ -152,7 +152,7 @@ def _mixtures(data):
     import numpy as np
 
     from tfcodec.coding import open_decoder
-    from tfcodec.entropy.slices import SYMBOL_LIMIT
+    from tfcodec.entropy.walk import SYMBOL_LIMIT
 
     tables, prior = _mixture_prior()
     decoder = open_decoder(0, tables, (data,), (), NAME)
@@ -181,7 +181,7 @@ def seeds():
 
     import numpy as np
 
-    from tfcodec import images
+    from tfcodec.pictures import reader as images
 
     alpha = images.alpha_to_png(np.uint8(np.add.outer(np.arange(9), np.arange(7)) * 9))
     lanes = tuple(b"lane" * k for k in range(8))
@@ -226,10 +226,10 @@ def main():
 
     with atheris.instrument_imports(include=list(PACKAGES)):
         import tfcodec.coding.container
+        import tfcodec.coding.mixtures
         import tfcodec.coding.range_coder
         import tfcodec.coding.reference_coder
-        import tfcodec.entropy.mixture_coding
-        import tfcodec.images  # noqa: F401
+        import tfcodec.pictures.reader  # noqa: F401
     for k, data in enumerate([*seeds(), *(kept() if KEPT.exists() else [])]):
         (corpus / f"{k:04}").write_bytes(data)
     atheris.Setup([sys.argv[0], *LIMITS, *sys.argv[1:]], check)

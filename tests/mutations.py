@@ -27,9 +27,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from tfcodec import codec, images
+from tfcodec import codec
 from tfcodec.coding import container as box
 from tfcodec.errors import TfcodecError
+from tfcodec.pictures import reader as images
 
 NAME = "k.tfcd"
 MAX_PIXELS = 64 * 64
@@ -40,9 +41,9 @@ GROWTH = 64  # MiB that the allocators may keep for themselves
 
 def originals(folder):
     """A tiny codec, and its files of 32x32 pictures: gray, RGB, alpha, escapes, lanes, coder 1."""
-    import exports
+    import tiny_exports
 
-    tiny = codec.Codec(exports.tiny_export(os.path.join(folder, "tiny"), lambdas=(0.001, 0.2)))
+    tiny = codec.Codec(tiny_exports.tiny_export(os.path.join(folder, "tiny"), lambdas=(0.001, 0.2)))
     random = np.random.RandomState(0)
     smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
     noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)

@@ -4,14 +4,16 @@ import pathlib
 import subprocess
 import sys
 
-import exports
 import numpy as np
 import pytest
+import tiny_exports
 
 import tfcodec
-from tfcodec import codec, export, images
+from tfcodec import codec
 from tfcodec.coding import container as box
 from tfcodec.errors import InputError, ModelError
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 PHOTOGRAPH = pathlib.Path(__file__).parent.parent / "examples" / "kodim23.png"
 
@@ -19,13 +21,13 @@ PHOTOGRAPH = pathlib.Path(__file__).parent.parent / "examples" / "kodim23.png"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    return codec.Codec(exports.tiny_export(str(folder / "tiny")))
+    return codec.Codec(tiny_exports.tiny_export(str(folder / "tiny")))
 
 
 @pytest.fixture(scope="module")
 def single_rate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    return codec.Codec(exports.tiny_export(str(folder / "single"), lambdas=(0.01,)))
+    return codec.Codec(tiny_exports.tiny_export(str(folder / "single"), lambdas=(0.01,)))
 
 
 def noise(height, width, channels=3, seed=0):
@@ -41,7 +43,7 @@ def noise(height, width, channels=3, seed=0):
 def test_decoding_gives_exactly_the_reconstruction(tmp_path, model, preset, coder):
     if model == "mbt2018_mean" and preset == "factorized-compact":
         pytest.skip("mbt2018_mean has no factorized preset")
-    tiny = codec.Codec(exports.tiny_export(str(tmp_path / "m"), model, preset))
+    tiny = codec.Codec(tiny_exports.tiny_export(str(tmp_path / "m"), model, preset))
     encoded = tiny.encode(images.from_array(noise(70, 90)), 3.5, coder=coder)
     decoded = tiny.decode(box.unpack(encoded.data))
     assert decoded.rgb.shape == (70, 90, 3)
@@ -170,7 +172,7 @@ def test_a_missing_model_lists_the_installed_ones():
 
 
 def test_files_of_a_model_found_by_the_environment_decode(tmp_path, monkeypatch):
-    info = exports.tiny_export(str(tmp_path / "mine"))
+    info = tiny_exports.tiny_export(str(tmp_path / "mine"))
     data = codec.Codec(info).encode(images.from_array(noise(20, 30))).data
     with pytest.raises(
         ModelError, match=f"k.tfcd: needs the model with .* {info.config['fingerprint']}"

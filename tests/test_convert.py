@@ -15,9 +15,10 @@ import zlib
 import numpy as np
 import pytest
 
-from tfcodec import cli, convert, models
+from tfcodec import convert, models
+from tfcodec.commands import console as cli
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -167,7 +168,7 @@ def test_every_learned_tensor_of_weconvene_has_its_place():
 @pytest.mark.parametrize("wrap", ["plain", "nested", "module"])
 @pytest.mark.parametrize("source", convert.SOURCES)
 def test_a_checkpoint_of_full_size_goes_through_the_command(source, wrap, tmp_path, capsys):
-    from tfcodec import export
+    from tfcodec.exports import write as export
 
     torch = pytest.importorskip("torch")
     reference = Reference(source)
@@ -238,7 +239,7 @@ def test_every_form_of_file_is_read(wrap, small, tmp_path):
 
 def test_the_command_makes_a_model_that_codes_pictures(tmp_path, capsys, monkeypatch):
     torch = pytest.importorskip("torch")
-    from tfcodec import images
+    from tfcodec.pictures import reader as images
 
     path, out = tmp_path / "model.pth.tar", tmp_path / "converted"
     state = _small_state("weconvene", low_slices=1)

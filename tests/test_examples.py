@@ -5,13 +5,14 @@ import pathlib
 import subprocess
 import sys
 
-import exports
 import numpy as np
 import pytest
+import tiny_exports
 from PIL import Image
 
-from tfcodec import codec, images
+from tfcodec import codec
 from tfcodec.coding import container
+from tfcodec.pictures import reader as images
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -30,7 +31,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return codec.Codec(exports.tiny_export(str(tmp_path_factory.mktemp("m") / "tiny")))
+    return codec.Codec(tiny_exports.tiny_export(str(tmp_path_factory.mktemp("m") / "tiny")))
 
 
 def picture(height=128, width=192):

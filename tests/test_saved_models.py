@@ -5,8 +5,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from tfcodec import codec, export, images, metrics
+from tfcodec import codec, metrics
 from tfcodec.coding import container as box
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHIPPED = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.json"))

@@ -27,7 +27,7 @@ def compress(array, model=None, quality=None):
         >>> tfcodec.decompress(data).shape
         (40, 60, 3)
     """
-    from tfcodec import images
+    from tfcodec.pictures import reader as images
 
     return load(model).encode(images.from_array(array), quality).data
 
@@ -41,7 +41,8 @@ def decompress(data, max_pixels=None):
     Raises: ContainerError if the bytes are damaged or none of tfcodec's, ModelError if the model
         that wrote them is not installed, or computes otherwise on this machine.
     """
-    from tfcodec import codec, images
+    from tfcodec import codec
+    from tfcodec.pictures import reader as images
 
     return images.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
 

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from tfcodec import export, images
 from tfcodec.coding import container as box
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
-from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
+from tfcodec.entropy.walk import SliceDecoder, SliceEncoder, walk
 from tfcodec.errors import InputError, ModelError
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 
 @dataclasses.dataclass

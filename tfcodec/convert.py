@@ -62,7 +62,7 @@ def convert(
     Returns: the `ModelInfo`.
     Raises: InputError if the file cannot be read or a tensor is missing, misshapen or unknown.
     """
-    from tfcodec import export
+    from tfcodec.exports import write as export
 
     state = read_checkpoint(checkpoint)
     model, config = build(source, state, checkpoint, lmbda)

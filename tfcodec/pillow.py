@@ -15,9 +15,11 @@ import numbers
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from tfcodec import codec, export, images
+from tfcodec import codec
 from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, TfcodecError
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 FORMAT = "TFCD"
 MODES = ("L", "LA", "RGB", "RGBA")

@@ -309,7 +309,7 @@ def initialise(model, path, averaged=True, partly=False):
         with `partly`, if not a single one is found.
     """
     if os.path.isfile(os.path.join(path, "config.json")):
-        from tfcodec import export
+        from tfcodec.exports import write as export
 
         weights = export.read_weights(path)
     else:

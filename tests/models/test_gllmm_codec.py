@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 from harness import gradients
 
-from tfcodec import codec, export, images, losses, models
+from tfcodec import codec, losses, models
 from tfcodec.coding import container as box
-from tfcodec.entropy import wavefront
+from tfcodec.coding import wavefront
 from tfcodec.entropy.quantize import round_straight_through
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]
@@ -169,7 +171,8 @@ def test_a_process_with_another_number_of_threads_decodes_the_same(info, tmp_pat
     code = """
 import pathlib, sys, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(1)
-from tfcodec import codec, export, images
+from tfcodec import codec
+from tfcodec.exports import write as export
 from tfcodec.coding import container as box
 folder, tiny = pathlib.Path(sys.argv[1]), codec.Codec(export.read_info(sys.argv[2]))
 for path in folder.glob("*.tfcd"):

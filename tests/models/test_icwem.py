@@ -5,10 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from exports import tiny_model
+from tiny_exports import tiny_model
 
-from tfcodec import codec, export, images, models
+from tfcodec import codec, models
 from tfcodec.coding import container as box
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 TINY = {"widths": (8,), "filters": 8, "latents": 12, "hyper_latents": 4, "enhancement": 4}
 NONE = {"enhancement": 0, "levels": 0}

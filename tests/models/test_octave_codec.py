@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from harness import gradients
 
-from tfcodec import codec, export, images, losses, models
+from tfcodec import codec, losses, models
 from tfcodec.coding import container as box
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
+from tfcodec.exports import write as export
+from tfcodec.pictures import reader as images
 
 TINY = {"filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
 VARIANTS = {

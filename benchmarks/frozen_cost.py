@@ -28,10 +28,10 @@ def main():
     from tfcodec import codec
     from tfcodec.coding import container
     from tfcodec.exports import write as export
-    from tfcodec.pictures import reader as images
+    from tfcodec.pictures import read
 
     models = [codec.Codec(export.find(name)) for name in args.models]
-    pictures = [images.read(path) for path in args.images]
+    pictures = [read(path) for path in args.images]
     for quality in args.qualities:
         bpp = [
             [8 * len(m.encode(p, quality).data) / p.height / p.width for p in pictures]

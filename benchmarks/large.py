@@ -72,9 +72,9 @@ def main():
 
 def mosaic(path, height, width):
     """uint8 [height, width, 3]: the photograph and its mirror images, without seams."""
-    from tfcodec.pictures import reader as images
+    from tfcodec.pictures import read
 
-    rgb = images.read(path).rgb
+    rgb = read(path).rgb
     rgb = np.concatenate([rgb, rgb[:, ::-1]], axis=1)
     rgb = np.concatenate([rgb, rgb[::-1]], axis=0)
     repeats = [-(-side // have) for side, have in zip((height, width), rgb.shape, strict=False)]
@@ -85,10 +85,11 @@ def process(args, task, source, target):
     """One task; the last line that it prints is its seconds and its peak of memory in MB, JSON."""
     import tfcodec
     from tfcodec.coding import container
-    from tfcodec.pictures import reader as images
+    from tfcodec.pictures import from_array, read
+    from tfcodec.pictures import write as pictures_write
 
     codec = tfcodec.load(args.model)
-    small = images.from_array(np.zeros([64, 64, 3], np.uint8))
+    small = from_array(np.zeros([64, 64, 3], np.uint8))
     codec.decode(container.unpack(codec.encode(small, args.quality).data))
     times, cpu = [], []
 
@@ -100,7 +101,7 @@ def process(args, task, source, target):
         return result
 
     if task == "encode":
-        picture = images.read(source)
+        picture = read(source)
         short = picture.height * picture.width < 1e6
         for _ in range(7 if short else 2):
             data = timed(lambda: codec.encode(picture, args.quality).data)
@@ -110,7 +111,7 @@ def process(args, task, source, target):
         short = packed.height * packed.width < 1e6
         for _ in range(7 if short else 2):
             picture = timed(lambda: codec.decode(packed))
-        images.write(target, picture)
+        pictures_write(target, picture)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     again, used = statistics.median(times[1:]), statistics.median(cpu[1:])
     print(json.dumps({"first": times[0], "again": again, "cpu": used, "peak": peak}))
@@ -121,7 +122,7 @@ def compare(args):
     import tfcodec
     from tfcodec.entropy.walk import SliceEncoder, walk
     from tfcodec.exports import tiles
-    from tfcodec.pictures import reader as images
+    from tfcodec.pictures import from_array
 
     codec = tfcodec.load(args.model)
     exported = codec.exported
@@ -143,7 +144,7 @@ def compare(args):
 
     for name, rgb in pictures.items():
         for quality in (1, 4, 8) if codec.qualities else (None,):
-            data = codec.encode(images.from_array(rgb), quality)
+            data = codec.encode(from_array(rgb), quality)
             latents, symbols, y_hat = coded(rgb, data.rung, 2**40)
             whole = exported.synthesis(y_hat, data.rung, *rgb.shape[:2])
             for pixels in (2**18, 2**20, 2**21):

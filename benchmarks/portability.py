@@ -145,10 +145,9 @@ def encode(job, folder):
     """Writes the float form's export, all files, and what they are made of."""
     import numpy as np
 
-    from tfcodec import codec, freeze
+    from tfcodec import codec, freeze, pictures
     from tfcodec.entropy.walk import SliceEncoder, walk
     from tfcodec.exports import write as export
-    from tfcodec.pictures import reader as images
 
     info = export.read_info(job["models"]["frozen"])
     model, config = freeze.rebuild(info, as_float=True)
@@ -158,7 +157,7 @@ def encode(job, folder):
     for form, path in job["models"].items():
         coder = codec.Codec(export.read_info(path))
         for k, image in enumerate(job["images"]):
-            picture = images.read(image)
+            picture = pictures.read(image)
             encoded = coder.encode(picture, job["quality"] if coder.qualities else None)
             pathlib.Path(folder, f"{form}{k}.tfcd").write_bytes(encoded.data)
             latents = coder.exported.analysis(picture.rgb, encoded.rung)

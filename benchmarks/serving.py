@@ -22,9 +22,9 @@ import tensorflow as tf
 from PIL import Image
 
 import tfcodec
+from tfcodec import pictures
 from tfcodec.coding import TFC, container, open_decoder, open_encoder
 from tfcodec.entropy.walk import SliceDecoder, walk
-from tfcodec.pictures import reader as images
 from tfcodec.serving import export as serving
 from tfcodec.serving.coder import StockDecoder, StockEncoder
 
@@ -39,14 +39,14 @@ def main():
     args = flags.parse_args()
 
     codec = tfcodec.load(args.model)
-    rgb = images.read(args.image).rgb
+    rgb = pictures.read(args.image).rgb
     servers = [serving.Server(codec, 2**25, 2**30, xla) for xla in (False, True)]
     print("milliseconds, median; first call left out")
     print("size  lanes  bytes  |  stock graph  XLA  TFC ops")
     for size in args.sizes:
         width, height = map(int, size.split("x"))
         repeats = [-(-height // rgb.shape[0]), -(-width // rgb.shape[1]), 1]
-        picture = images.from_array(np.tile(rgb, repeats)[:height, :width])
+        picture = pictures.from_array(np.tile(rgb, repeats)[:height, :width])
         data = codec.encode(picture, args.quality, lanes="serving").data
         lanes = len(container.unpack(data, max_pixels=2**40).streams)
         one = codec.encode(picture, args.quality).data
@@ -116,7 +116,7 @@ def measured(codec, servers, picture, data, quality):
 def whole_requests(codec, servers, picture, data, quality):
     def whole_encode():
         rgb = np.asarray(Image.open(io.BytesIO(source)))
-        return codec.encode(images.from_array(rgb), quality, lanes="serving").data
+        return codec.encode(pictures.from_array(rgb), quality, lanes="serving").data
 
     def whole_decode():
         shown = codec.decode(container.unpack(data, max_pixels=2**40)).rgb

@@ -35,9 +35,9 @@ def main():
     args = flags.parse_args()
 
     import tfcodec
-    from tfcodec.pictures import reader as images
+    from tfcodec import pictures
 
-    picture = images.read(args.image)
+    picture = pictures.read(args.image)
     if args.untrained:
         with tempfile.TemporaryDirectory() as folder:
             codec = tfcodec.load(_untrained(args.untrained, picture, os.path.join(folder, "model")))

@@ -15,8 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfcodec
+from tfcodec import pictures
 from tfcodec.entropy.walk import SliceEncoder, walk
-from tfcodec.pictures import reader as images
 
 
 class BitMeter:
@@ -96,10 +96,10 @@ def main():
     flags.add_argument("--quality", type=float)
     args = flags.parse_args()
 
-    rgb = images.read(args.image).rgb
+    rgb = pictures.read(args.image).rgb
     height, width, _ = rgb.shape
     codec = tfcodec.load(args.model)
-    encoded = codec.encode(images.from_array(rgb), args.quality)
+    encoded = codec.encode(pictures.from_array(rgb), args.quality)
     size = len(encoded.data)  # `tfcodec.compress(rgb)` gives these bytes in one call
     print(f"{size} bytes, {8 * size / (height * width):.3f} bpp")
 

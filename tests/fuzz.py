@@ -79,9 +79,9 @@ def _alpha(data):
 
 
 def _alpha_of(png, height, width):
-    from tfcodec.pictures import reader as images
+    from tfcodec import pictures
 
-    alpha = images.alpha_from_png(png, height, width, NAME)
+    alpha = pictures.alpha_from_png(png, height, width, NAME)
     assert alpha.shape == (height, width)
 
 
@@ -181,9 +181,9 @@ def seeds():
 
     import numpy as np
 
-    from tfcodec.pictures import reader as images
+    from tfcodec import pictures
 
-    alpha = images.alpha_to_png(np.uint8(np.add.outer(np.arange(9), np.arange(7)) * 9))
+    alpha = pictures.alpha_to_png(np.uint8(np.add.outer(np.arange(9), np.arange(7)) * 9))
     lanes = tuple(b"lane" * k for k in range(8))
     files = [file(), file(gray=True, escapes=(1, -400)), file(alpha=alpha), file(streams=lanes)]
     yield from (b"\0" + data for data in files)

@@ -27,10 +27,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from tfcodec import codec
+from tfcodec import codec, pictures
 from tfcodec.coding import container as box
 from tfcodec.errors import TfcodecError
-from tfcodec.pictures import reader as images
 
 NAME = "k.tfcd"
 MAX_PIXELS = 64 * 64
@@ -48,11 +47,11 @@ def originals(folder):
     smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
     noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
     files = [
-        tiny.encode(images.from_array(smooth), 1).data,
-        tiny.encode(images.from_array(noisy[..., :3]), 8).data,
-        tiny.encode(images.from_array(noisy), 4).data,
-        tiny.encode(images.from_array(noisy), 8, lanes=4).data,
-        tiny.encode(images.from_array(noisy[..., :3]), 6, coder="range-coder").data,
+        tiny.encode(pictures.from_array(smooth), 1).data,
+        tiny.encode(pictures.from_array(noisy[..., :3]), 8).data,
+        tiny.encode(pictures.from_array(noisy), 4).data,
+        tiny.encode(pictures.from_array(noisy), 8, lanes=4).data,
+        tiny.encode(pictures.from_array(noisy[..., :3]), 6, coder="range-coder").data,
     ]
     assert any(box.unpack(data).escapes for data in files)
     return tiny, files

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfcodec.coding import container as box
-from tfcodec.pictures import reader as images
+from tfcodec.pictures import from_array
 
 
 def pixels(seed, height=48, width=70, channels=3):
@@ -47,7 +47,7 @@ def check_same(there, signatures, quality, server_quality):
     array = pixels(3, 97, 121)
     ((file, error),) = encode(signatures, png(array), quality=server_quality)
     assert error == b""
-    assert file == there.encode(images.from_array(array), quality, lanes="serving").data
+    assert file == there.encode(from_array(array), quality, lanes="serving").data
     ((shown, error),) = decode(signatures, file)
     assert error == b""
     np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
@@ -98,7 +98,7 @@ def run_host(pairs, array, **settings):
     for there, folder in pairs:
         folder = pathlib.Path(folder)
         (folder / "p.png").write_bytes(png(array))
-        (folder / "p.tfcd").write_bytes(there.encode(images.from_array(array), lanes=16).data)
+        (folder / "p.tfcd").write_bytes(there.encode(from_array(array), lanes=16).data)
     command = [sys.executable, "-c", HOST, *(folder for _, folder in pairs)]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
     assert run.returncode == 0, run.stderr[-2000:]

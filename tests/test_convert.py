@@ -239,7 +239,7 @@ def test_every_form_of_file_is_read(wrap, small, tmp_path):
 
 def test_the_command_makes_a_model_that_codes_pictures(tmp_path, capsys, monkeypatch):
     torch = pytest.importorskip("torch")
-    from tfcodec.pictures import reader as images
+    from tfcodec import pictures
 
     path, out = tmp_path / "model.pth.tar", tmp_path / "converted"
     state = _small_state("weconvene", low_slices=1)
@@ -247,12 +247,12 @@ def test_the_command_makes_a_model_that_codes_pictures(tmp_path, capsys, monkeyp
     assert cli.main(["convert", "--from", "weconvene", str(path), "-o", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}  converted  ")
     rgb = np.random.default_rng(0).integers(0, 256, [40, 70, 3], dtype=np.uint8)
-    images.write(tmp_path / "x.png", images.Picture(rgb=rgb, gray=False, alpha=None))
+    pictures.write(tmp_path / "x.png", pictures.Picture(rgb=rgb, gray=False, alpha=None))
     monkeypatch.setenv("TFCODEC_MODELS", str(tmp_path))
     code = ["encode", str(tmp_path / "x.png"), "--model", str(out), "-o", str(tmp_path / "x.tfcd")]
     assert cli.main([*code, "--reconstruction", str(tmp_path / "r.png")]) == 0
     assert cli.main(["decode", str(tmp_path / "x.tfcd"), "-o", str(tmp_path / "y.png")]) == 0
-    decoded, shown = (images.read(str(tmp_path / name)).rgb for name in ("y.png", "r.png"))
+    decoded, shown = (pictures.read(str(tmp_path / name)).rgb for name in ("y.png", "r.png"))
     np.testing.assert_array_equal(decoded, shown)
     assert decoded.shape == rgb.shape
 

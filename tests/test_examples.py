@@ -10,9 +10,8 @@ import pytest
 import tiny_exports
 from PIL import Image
 
-from tfcodec import codec
+from tfcodec import codec, pictures
 from tfcodec.coding import container
-from tfcodec.pictures import reader as images
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
@@ -43,7 +42,7 @@ def picture(height=128, width=192):
 
 def test_the_map_holds_the_bits_of_the_file(script, tiny):
     rgb = picture()
-    encoded = tiny.encode(images.from_array(rgb), 6)
+    encoded = tiny.encode(pictures.from_array(rgb), 6)
     parts = script.measure(tiny, rgb, encoded.rung)
     heat = script.bit_map(parts, [p["stride"] for p in tiny.exported.parts], *rgb.shape[:2])
     total = sum(part["bits"].sum() for part in parts)

@@ -19,7 +19,7 @@ from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exact import layers as exact
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
+from tfcodec.pictures import from_array, write
 
 ROOT = pathlib.Path(__file__).parent.parent
 LISTED = list(exact.specification.PROFILES)
@@ -45,7 +45,7 @@ def frozen(tmp_path_factory):
 
 @pytest.mark.parametrize("profile", LISTED)
 def test_a_frozen_model_codes_like_the_float_one(frozen, profile):
-    picture = images.from_array(smooth())
+    picture = from_array(smooth())
     sizes = []
     for info in (frozen["float"], frozen[profile]):
         model = codec.Codec(info)
@@ -69,7 +69,7 @@ def test_means_of_a_frozen_model_are_on_the_grid(frozen):
 
 def test_no_arithmetic_reads_the_files_of_another(frozen):
     data = {
-        name: codec.Codec(info).encode(images.from_array(smooth()), 4).data
+        name: codec.Codec(info).encode(from_array(smooth()), 4).data
         for name, info in frozen.items()
     }
     assert len({info.fingerprint for info in frozen.values()}) == 3
@@ -132,7 +132,7 @@ def test_every_runtime_decodes_the_same_latents(frozen, tmp_path, runtime):
         pytest.importorskip(settings["KERAS_BACKEND"])
     profile = "exact-12" if runtime == "jax" else "exact-10"
     model = codec.Codec(frozen[profile])
-    encoded = model.encode(images.from_array(smooth(150, 200)), 6)
+    encoded = model.encode(from_array(smooth(150, 200)), 6)
     (tmp_path / "k.tfcd").write_bytes(encoded.data)
     command = [sys.executable, "-c", WORKER, frozen[profile].path, str(tmp_path / "k.tfcd")]
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True)
@@ -259,7 +259,7 @@ def test_slices_that_see_earlier_ones_freeze(tmp_path, name):
     frozen = freeze.freeze(info, str(tmp_path / "frozen"), [smooth(128, 192, 1)])
     blocks = [c["blocks"] for c in frozen.config["exact"]["convolutions"]]
     assert any(len(each) == 2 for each in blocks)
-    picture, sizes = images.from_array(smooth(128, 192)), []
+    picture, sizes = from_array(smooth(128, 192)), []
     for each in (info, frozen):
         model = codec.Codec(each)
         encoded = model.encode(picture, 5)
@@ -286,7 +286,7 @@ def test_a_model_that_cannot_be_frozen_says_why(name, preset, reason):
 
 
 def test_freezing_on_the_command_line(frozen, tmp_path, capfd):
-    images.write(str(tmp_path / "p.png"), images.from_array(smooth()))
+    write(str(tmp_path / "p.png"), from_array(smooth()))
     out, pictures = str(tmp_path / "out"), ["--calibrate", str(tmp_path / "p.png")]
     assert cli.main(["freeze", frozen["float"].path, "-o", out, *pictures]) == 0
     printed = capfd.readouterr().out

@@ -5,10 +5,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from tfcodec import codec, metrics
+from tfcodec import codec, metrics, pictures
 from tfcodec.coding import container as box
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHIPPED = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.json"))
@@ -17,10 +16,10 @@ SHIPPED = sorted(path.parent for path in (ROOT / "saved_models").glob("*/config.
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_shipped_model_codes_a_photograph(folder):
     shipped = codec.Codec(export.read_info(str(folder)))
-    photograph = images.read(str(ROOT / "examples/kodim23.png")).rgb[100:356, 200:500]
+    photograph = pictures.read(str(ROOT / "examples/kodim23.png")).rgb[100:356, 200:500]
     sizes, quality = [], []
     for q in (2, 7):
-        encoded = shipped.encode(images.from_array(photograph), q)
+        encoded = shipped.encode(pictures.from_array(photograph), q)
         decoded = shipped.decode(box.unpack(encoded.data)).rgb
         np.testing.assert_array_equal(decoded, encoded.reconstruction().rgb)
         sizes.append(len(encoded.data))

@@ -27,9 +27,9 @@ def compress(array, model=None, quality=None):
         >>> tfcodec.decompress(data).shape
         (40, 60, 3)
     """
-    from tfcodec.pictures import reader as images
+    from tfcodec import pictures
 
-    return load(model).encode(images.from_array(array), quality).data
+    return load(model).encode(pictures.from_array(array), quality).data
 
 
 def decompress(data, max_pixels=None):
@@ -41,10 +41,9 @@ def decompress(data, max_pixels=None):
     Raises: ContainerError if the bytes are damaged or none of tfcodec's, ModelError if the model
         that wrote them is not installed, or computes otherwise on this machine.
     """
-    from tfcodec import codec
-    from tfcodec.pictures import reader as images
+    from tfcodec import codec, pictures
 
-    return images.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
+    return pictures.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
 
 
 def load(name_or_dir=None):

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
+from tfcodec import pictures
 from tfcodec.coding import container as box
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.entropy.walk import SliceDecoder, SliceEncoder, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
 
 
 @dataclasses.dataclass
@@ -24,7 +24,7 @@ class Encoded:
     data: bytes
     rung: float
     _codec: "Codec"
-    _picture: images.Picture
+    _picture: pictures.Picture
     _y_hat: object
 
     def reconstruction(self):
@@ -74,7 +74,7 @@ class Codec:
         return self.info.qualities
 
     def encode(self, picture, quality=None, coder="tfc", lanes=1):
-        """Compresses an `images.Picture`; returns an `Encoded`.
+        """Compresses an `pictures.Picture`; returns an `Encoded`.
 
         Args:
             quality: from 1 (smallest) to 8, rounded to 1/32; None for the model's default.
@@ -105,7 +105,7 @@ class Codec:
                 coder=box.CODER_NAMES.index(coder),
                 streams=streams,
                 escapes=escapes,
-                alpha=None if picture.alpha is None else images.alpha_to_png(picture.alpha),
+                alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
                 checksum=box.symbols_checksum(visitor.symbols),
             )
         )
@@ -129,7 +129,7 @@ class Codec:
             )
         height, width, alpha = container.height, container.width, None
         if container.alpha is not None:
-            alpha = images.alpha_from_png(container.alpha, height, width, name)
+            alpha = pictures.alpha_from_png(container.alpha, height, width, name)
         decoder = open_decoder(
             container.coder, self.exported.tables, container.streams, container.escapes, name
         )
@@ -151,7 +151,7 @@ class Codec:
             # The three channels estimate one value; integers, so that every machine agrees.
             mean = (rgb.sum(axis=2, dtype=np.uint16) + 1) // 3
             rgb[:] = mean[..., None]
-        return images.Picture(rgb=np.ascontiguousarray(rgb), gray=gray, alpha=alpha)
+        return pictures.Picture(rgb=np.ascontiguousarray(rgb), gray=gray, alpha=alpha)
 
     def _quality_byte(self, quality):
         if self.qualities is None:

@@ -15,11 +15,11 @@ import numbers
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from tfcodec import codec
+from tfcodec import codec, pictures
 from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, TfcodecError
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
+from tfcodec.pictures import reader
 
 FORMAT = "TFCD"
 MODES = ("L", "LA", "RGB", "RGBA")
@@ -56,7 +56,7 @@ class TfcdImageFile(ImageFile.ImageFile):
             if self.fp and self._exclusive_fp:
                 self.fp.close()
             # Pillow takes the pixels from here as if they had been in the file.
-            self.fp = io.BytesIO(images.to_array(picture).tobytes())
+            self.fp = io.BytesIO(pictures.to_array(picture).tobytes())
             self.tile = [("raw", (0, 0, *self.size), 0, self.mode)]
         return super().load()
 
@@ -83,12 +83,12 @@ def _save(image, file, filename):
     profile = image.encoderinfo.get("icc_profile", image.info.get("icc_profile"))
     if profile:
         color = image.convert(image.mode.rstrip("A"))
-        array = np.asarray(images.to_srgb(color, profile, []))
+        array = np.asarray(reader.to_srgb(color, profile, []))
         if image.mode.endswith("A"):
             array = np.dstack([array, np.asarray(image.getchannel("A"))])
     try:
         chosen = codec.load(image.encoderinfo.get("model"))
-        data = chosen.encode(images.from_array(array), quality).data
+        data = chosen.encode(pictures.from_array(array), quality).data
     except InputError as error:
         raise ValueError(str(error)) from error
     except TfcodecError as error:

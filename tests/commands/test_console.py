@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfcodec import pictures
 from tfcodec.coding import container
 from tfcodec.commands import console as cli
 from tfcodec.errors import ModelError
-from tfcodec.pictures import reader as images
+from tfcodec.pictures import writer
 
 ROOT = pathlib.Path(__file__).parents[2]
 FINGERPRINT = bytes.fromhex("0badcafe")
@@ -32,7 +33,7 @@ STEP_BYTES = 7  # of the stand-in's payload, per 1/32 of quality
 @dataclasses.dataclass
 class StandInEncoded:
     data: bytes
-    picture: images.Picture
+    picture: pictures.Picture
 
     def reconstruction(self):
         return dataclasses.replace(self.picture, rgb=np.full_like(self.picture.rgb, 128))
@@ -66,7 +67,7 @@ class StandIn:
                 coder=container.CODER_NAMES.index(coder),
                 streams=(bytes(100 + STEP_BYTES * byte),),
                 escapes=(),
-                alpha=None if picture.alpha is None else images.alpha_to_png(picture.alpha),
+                alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
                 checksum=0,
             )
         )
@@ -76,8 +77,8 @@ class StandIn:
         rgb = np.full((packed.height, packed.width, 3), 128, np.uint8)
         alpha = packed.alpha
         if alpha is not None:
-            alpha = images.alpha_from_png(alpha, packed.height, packed.width, name)
-        return images.Picture(rgb, packed.gray, alpha)
+            alpha = pictures.alpha_from_png(alpha, packed.height, packed.width, name)
+        return pictures.Picture(rgb, packed.gray, alpha)
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ class TestEncodeAndDecode:
         status, out, err = tfcodec("decode", "a.tfcd", "-o", "b.png")
         assert (status, err) == (0, "")
         assert out.startswith(f"a.tfcd  60x40  {size} bytes  ")
-        assert images.read("b.png").rgb.shape == (40, 60, 3)
+        assert pictures.read("b.png").rgb.shape == (40, 60, 3)
 
     @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "ppm"])
     def test_the_suffix_chooses_the_format(self, tfcodec, suffix):
@@ -164,14 +165,14 @@ class TestEncodeAndDecode:
         tfcodec("encode", "a.png")
         assert tfcodec("decode", "a.tfcd", "-o", f"b.{suffix}")[0] == 0
         with Image.open(f"b.{suffix}") as image:
-            assert image.format == images.WRITE_FORMATS[f".{suffix}"][0]
+            assert image.format == writer.WRITE_FORMATS[f".{suffix}"][0]
 
     @pytest.mark.parametrize("channels", [1, 2, 3, 4])
     def test_gray_and_alpha_come_back(self, tfcodec, channels):
         photograph("a.png", channels=channels)
         assert tfcodec("encode", "a.png")[0] == 0
         assert tfcodec("decode", "a.tfcd", "-o", "b.png")[0] == 0
-        before, after = images.read("a.png"), images.read("b.png")
+        before, after = pictures.read("a.png"), pictures.read("b.png")
         assert after.gray == before.gray
         if channels in (2, 4):
             np.testing.assert_array_equal(after.alpha, before.alpha)
@@ -192,7 +193,7 @@ class TestEncodeAndDecode:
         assert tfcodec("encode", "a.png", "--reconstruction", "r.png")[0] == 0
         tfcodec("decode", "a.tfcd", "-o", "b.png")
         np.testing.assert_array_equal(
-            images.to_array(images.read("r.png")), images.to_array(images.read("b.png"))
+            pictures.to_array(pictures.read("r.png")), pictures.to_array(pictures.read("b.png"))
         )
 
     def test_check_prints_the_quality_of_what_will_be_shown(self, tfcodec):
@@ -221,7 +222,7 @@ class TestEncodeAndDecode:
 class TestRates:
     def size(self, quality, height=40, width=60):
         rgb = np.zeros((height, width, 3), np.uint8)
-        return len(StandIn().encode(images.Picture(rgb), quality).data)
+        return len(StandIn().encode(pictures.Picture(rgb), quality).data)
 
     def test_quality_is_passed_on_and_none_means_the_models(self, tfcodec, codec):
         photograph("a.png")
@@ -427,7 +428,7 @@ class TestFailures:
         photograph("a.png")
         tfcodec("encode", "a.png")
         packed = container.unpack(pathlib.Path("a.tfcd").read_bytes())
-        other = images.alpha_to_png(np.zeros((9, 9), np.uint8))
+        other = pictures.alpha_to_png(np.zeros((9, 9), np.uint8))
         pathlib.Path("a.tfcd").write_bytes(container.pack(dataclasses.replace(packed, alpha=other)))
         status, _, err = tfcodec("decode", "a.tfcd", "-o", "b.png")
         assert status == 1 and "a.tfcd: the alpha part is not an 8-bit gray PNG of 60x40" in err

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from keras import ops, tree
 
-from tfcodec import codec, models
+from tfcodec import codec, models, pictures
 from tfcodec.coding import container as box
 from tfcodec.errors import ModelError
 from tfcodec.exports import tiles
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
 
 # The systems, narrow: convolutions, wavelets, windows, pairs of latents, gates; small and large.
 NARROW = {"filters": 8, "latents": 12}
@@ -147,7 +146,7 @@ def tiny(request, tmp_path_factory):
 
 @pytest.mark.parametrize("size", [(700, 900), (301, 1100)])
 def test_a_tiled_picture_is_coded_as_a_whole_one(tiny, monkeypatch, size):
-    source = images.from_array(picture(*size))
+    source = pictures.from_array(picture(*size))
     whole = tiny.encode(source)
     shown = whole.reconstruction().rgb
     bytes_per_pixel = tiny.exported.tiling["bytes_per_pixel"]
@@ -171,15 +170,15 @@ def test_a_tiled_picture_is_coded_as_a_whole_one(tiny, monkeypatch, size):
 
 def test_a_model_without_tiles_refuses_large_pictures(tiny, monkeypatch):
     monkeypatch.setattr(tiny.exported, "tiling", None)
-    assert tiny.encode(images.from_array(picture(200, 200))).data
+    assert tiny.encode(pictures.from_array(picture(200, 200))).data
     monkeypatch.setattr(export, "UNTILED_PIXELS", 256 * 256 - 1)
     with pytest.raises(ModelError, match="tiny sees the whole picture at once, of at most 65535"):
-        tiny.encode(images.from_array(picture(200, 200)))
+        tiny.encode(pictures.from_array(picture(200, 200)))
 
 
 def test_a_large_gray_picture_stays_gray(tiny, monkeypatch):
     monkeypatch.setattr(tiles, "ACTIVATION_BYTES", 2**16 * tiny.exported.tiling["bytes_per_pixel"])
-    gray = dataclasses.replace(images.from_array(picture(300, 400)[..., 0]))
+    gray = dataclasses.replace(pictures.from_array(picture(300, 400)[..., 0]))
     decoded = tiny.decode(box.unpack(tiny.encode(gray).data))
     assert decoded.gray and decoded.rgb.flags.c_contiguous
     assert np.ptp(decoded.rgb, axis=2).max() == 0

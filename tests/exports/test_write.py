@@ -21,7 +21,7 @@ from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import graph
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
+from tfcodec.pictures import Picture
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def test_an_export_in_int8_computes_with_its_integers_and_scales(in_integers, tm
 def test_an_export_in_int8_codes_a_picture(in_integers):
     coder = codec.Codec(in_integers[1])
     x = np.random.RandomState(0).randint(0, 256, [64, 96, 3]).astype(np.uint8)
-    encoded = coder.encode(images.Picture(x))
+    encoded = coder.encode(Picture(x))
     decoded = coder.decode(container.unpack(encoded.data))
     np.testing.assert_array_equal(decoded.rgb, encoded.reconstruction().rgb)
 

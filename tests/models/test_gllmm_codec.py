@@ -7,13 +7,12 @@ import pytest
 import tensorflow as tf
 from harness import gradients
 
-from tfcodec import codec, losses, models
+from tfcodec import codec, losses, models, pictures
 from tfcodec.coding import container as box
 from tfcodec.coding import wavefront
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.walk import walk
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
 
 TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]
@@ -40,7 +39,7 @@ def info(tiny, tmp_path_factory):
 def _picture(height, width):
     rng = np.random.default_rng(height + width)
     ramp = np.linspace(0, 200, width)[None, :, None]
-    return images.from_array(np.uint8(ramp + rng.integers(0, 50, [height, width, 3])))
+    return pictures.from_array(np.uint8(ramp + rng.integers(0, 50, [height, width, 3])))
 
 
 class Meter:

@@ -19,12 +19,11 @@ import tiny_exports
 from PIL import Image
 from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 
-from tfcodec import codec
+from tfcodec import codec, pictures
 from tfcodec.coding import container as box
 from tfcodec.commands import console as cli
 from tfcodec.errors import InputError, ModelError, TfcodecError
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
 from tfcodec.serving import export as serving
 
 HERE = pathlib.Path(__file__).parents[1]
@@ -69,7 +68,7 @@ def test_a_model_of_one_step_and_one_rate_is_served_too(tmp_path, signatures):
     outputs = server.encode(tf.constant([png(pixels(0))]), tf.constant([5.0]))
     assert outputs["error"].numpy() == [b"the model has one rate; quality must be 0"]
 
-    data = there.encode(images.from_array(pixels(0)), lanes=2).data
+    data = there.encode(pictures.from_array(pixels(0)), lanes=2).data
     ((_, error),) = decode(signatures, data)
     assert error.startswith(b"was written by a model with another fingerprint")
 
@@ -78,12 +77,12 @@ def test_a_model_of_one_step_and_one_rate_is_served_too(tmp_path, signatures):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_the_server_decodes_what_tfcodec_wrote(tiny, signatures, lanes, channels):
     there = tiny[0]
-    picture = images.from_array(pixels(channels, channels=channels))
+    picture = pictures.from_array(pixels(channels, channels=channels))
     file = there.encode(picture, 8, lanes=lanes).data
     ((shown, error),) = decode(signatures, file)
     assert error == b""
     np.testing.assert_array_equal(
-        png_pixels(shown), images.to_array(there.decode(box.unpack(file)))
+        png_pixels(shown), pictures.to_array(there.decode(box.unpack(file)))
     )
 
 
@@ -101,12 +100,12 @@ KINDS = {
 def test_every_kind_of_png_is_taken_as_tfcodec_takes_it(tiny, signatures, tmp_path, kind):
     path = tmp_path / "picture.png"
     path.write_bytes(png(KINDS[kind](pixels(5, channels=4))))
-    there = tiny[0].encode(images.read(path), lanes="serving").data
+    there = tiny[0].encode(pictures.read(path), lanes="serving").data
     ((file, error),) = encode(signatures, path.read_bytes())
     assert error == b""
     ours, theirs = box.unpack(file), box.unpack(there)
     assert (ours.gray, ours.checksum) == (theirs.gray, theirs.checksum)
-    shown = [images.to_array(tiny[0].decode(file)) for file in (ours, theirs)]
+    shown = [pictures.to_array(tiny[0].decode(file)) for file in (ours, theirs)]
     np.testing.assert_array_equal(*shown)
     assert file == there or ours.alpha is not None  # PNG encoders differ
 
@@ -160,9 +159,9 @@ def test_the_single_forms_answer_the_same_or_raise_the_sentence(tiny, signatures
 
 
 def test_limits_are_refused_in_a_sentence(tiny, signatures):
-    large = tiny[0].encode(images.from_array(pixels(0, 200, 300))).data
-    slow = tiny[0].encode(images.from_array(pixels(0, 120, 130))).data
-    fast = tiny[0].encode(images.from_array(pixels(0, 120, 130)), lanes=16).data
+    large = tiny[0].encode(pictures.from_array(pixels(0, 200, 300))).data
+    slow = tiny[0].encode(pictures.from_array(pixels(0, 120, 130))).data
+    fast = tiny[0].encode(pictures.from_array(pixels(0, 120, 130)), lanes=16).data
     errors = [error.decode() for _, error in decode(signatures, large, slow, fast)]
     assert errors[0] == "claims 300x200 pixels, at most 16384 are taken"
     assert errors[1].startswith("its 1 lanes need ") and errors[1].endswith("with more lanes")
@@ -176,9 +175,9 @@ def mutations(tiny, count):
     random = np.random.RandomState(2)
     noise = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
     files = [
-        tiny[0].encode(images.from_array(np.uint8(noise[..., :3] > 127) * 255), 8, lanes=4).data,
-        tiny[0].encode(images.from_array(noise), 4, lanes=16).data,
-        tiny[0].encode(images.from_array(noise[..., 0]), 2, lanes=2).data,
+        tiny[0].encode(pictures.from_array(np.uint8(noise[..., :3] > 127) * 255), 8, lanes=4).data,
+        tiny[0].encode(pictures.from_array(noise), 4, lanes=16).data,
+        tiny[0].encode(pictures.from_array(noise[..., 0]), 2, lanes=2).data,
     ]
     assert box.unpack(files[0]).escapes
     for number in range(count):
@@ -199,21 +198,21 @@ def test_the_server_refuses_what_tfcodec_refuses_and_nothing_else(tiny, signatur
                 refused.add(error.decode().split()[0])
             else:
                 assert not error, error
-                np.testing.assert_array_equal(png_pixels(shown), images.to_array(picture))
+                np.testing.assert_array_equal(png_pixels(shown), pictures.to_array(picture))
     assert len(refused) > 8
 
 
 def test_damaged_alpha_is_refused(tiny, signatures):
     import dataclasses
 
-    container = box.unpack(tiny[0].encode(images.from_array(pixels(0, channels=4)), lanes=2).data)
+    container = box.unpack(tiny[0].encode(pictures.from_array(pixels(0, channels=4)), lanes=2).data)
     alpha = container.alpha
     text = b"\0\0\0\x03tEXta\0b" + (0x13F43F2C).to_bytes(4, "big")
     damaged = [
         alpha[:-1],
         alpha + b"\0",
         alpha[:33] + text + alpha[33:],
-        images.alpha_to_png(pixels(0, 40, 70, 1)),
+        pictures.alpha_to_png(pixels(0, 40, 70, 1)),
         alpha[:50] + b"???" + alpha[53:],
         alpha[:24] + b"\x10" + alpha[25:],
     ]
@@ -275,7 +274,7 @@ def test_files_of_a_frozen_model_are_decoded_exactly(served_hosts):
     there, folder = served_hosts[-1]
     assert there.info.config["portable"]
     module = tf.saved_model.load(os.path.join(folder, "1"))
-    data = there.encode(images.from_array(pixels(2)), 4, lanes="serving").data
+    data = there.encode(pictures.from_array(pixels(2)), 4, lanes="serving").data
     answer = module.signatures["decode_one"](files_bytes=tf.constant(data))
     expected = there.decode(box.unpack(data)).rgb
     np.testing.assert_array_equal(tf.io.decode_png(answer["png_bytes"]), expected)
@@ -286,7 +285,7 @@ def test_the_folder_is_an_export_too(tiny):
     there, folder = tiny
     served = codec.Codec(export.read_info(folder))
     assert served.info.fingerprint == there.info.fingerprint
-    picture = images.from_array(pixels(0))
+    picture = pictures.from_array(pixels(0))
     assert served.encode(picture, 3).data == there.encode(picture, 3).data
     for name, weight in export.read_weights(there.info.path).items():
         np.testing.assert_array_equal(export.read_weights(folder)[name], weight)
@@ -351,7 +350,7 @@ def test_the_grpc_client_asks_and_tells(tiny, service, tmp_path):
     server = ("--server", service[0].address)
     run = run_example("serve_grpc.py", "encode", source, file, "--quality", "3", *server)
     assert run.returncode == 0, run.stderr
-    expected = tiny[0].encode(images.from_array(pixels(0)), 3, lanes="serving").data
+    expected = tiny[0].encode(pictures.from_array(pixels(0)), 3, lanes="serving").data
     assert file.read_bytes() == expected
     run = run_example("serve_grpc.py", "decode", source, tmp_path / "q.png", *server)
     assert run.returncode == 1 and f"{source}: not a tfcodec file" in run.stderr
@@ -398,7 +397,7 @@ def test_the_rest_client_asks_and_tells(tiny, signatures, tmp_path):
         source.write_bytes(png(pixels(0)))
         run = run_example("serve_rest.py", "encode", source, file, "--quality", "3", *address)
         assert run.returncode == 0, run.stderr
-        expected = tiny[0].encode(images.from_array(pixels(0)), 3, lanes="serving").data
+        expected = tiny[0].encode(pictures.from_array(pixels(0)), 3, lanes="serving").data
         assert file.read_bytes() == expected
         run = run_example("serve_rest.py", "decode", source, tmp_path / "q.png", *address)
         assert run.returncode == 1 and f"{source}: not a tfcodec file" in run.stderr
@@ -421,9 +420,9 @@ def test_200_good_and_200_bad_requests_at_once(tiny, service):
     process, stub = service
     goods, expected = [], []
     for seed in range(5):
-        picture = images.from_array(pixels(seed, 48 + 7 * seed, 70, 3 + seed % 2))
+        picture = pictures.from_array(pixels(seed, 48 + 7 * seed, 70, 3 + seed % 2))
         goods.append(tiny[0].encode(picture, 4, lanes="serving").data)
-        expected.append(images.to_array(tiny[0].decode(box.unpack(goods[-1]))))
+        expected.append(pictures.to_array(tiny[0].decode(box.unpack(goods[-1]))))
     bads = [b"", b"nonsense", goods[0][:-7], goods[1] + b"\0", goods[2][:40] + b"?" + goods[2][41:]]
 
     def ask(number):

@@ -8,10 +8,9 @@ import pytest
 import tiny_exports
 from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 
-from tfcodec import codec
+from tfcodec import codec, pictures
 from tfcodec.coding import container as box
 from tfcodec.errors import TfcodecError
-from tfcodec.pictures import reader as images
 from tfcodec.serving import export as serving
 from tfcodec.serving.mixtures import MAX_QUESTIONS
 
@@ -49,13 +48,13 @@ def test_pictures_of_any_shape_are_coded_alike(served, size):
     array = pixels(1, *size).reshape(*size, 3)
     ((file, error),) = encode(signatures, png(array), quality=3.0)
     assert error == b""
-    assert file == there.encode(images.from_array(array), 3, lanes="serving").data
+    assert file == there.encode(pictures.from_array(array), 3, lanes="serving").data
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 1024])
 def test_the_server_decodes_what_tfcodec_wrote(served, lanes):
     there, signatures = served
-    file = there.encode(images.from_array(pixels(2, 100, 120)), 8, lanes=lanes).data
+    file = there.encode(pictures.from_array(pixels(2, 100, 120)), 8, lanes=lanes).data
     ((shown, error),) = decode(signatures, file)
     assert error == b""
     np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
@@ -66,7 +65,7 @@ def test_forged_files_end_in_a_sentence_or_the_picture_of_tfcodec(served):
 
     there, signatures = served
     random = np.random.RandomState(3)
-    file = there.encode(images.from_array(pixels(3, 60, 70)), 5, lanes=4).data
+    file = there.encode(pictures.from_array(pixels(3, 60, 70)), 5, lanes=4).data
     files = [with_valid_checksum(mutate(random, file)) for _ in range(40)]
     for data, (shown, error) in zip(files, decode(signatures, *files), strict=True):
         try:
@@ -75,12 +74,12 @@ def test_forged_files_end_in_a_sentence_or_the_picture_of_tfcodec(served):
             assert error and not shown, refusal
         else:
             assert error == b""
-            np.testing.assert_array_equal(png_pixels(shown), images.to_array(picture))
+            np.testing.assert_array_equal(png_pixels(shown), pictures.to_array(picture))
 
 
 def test_questions_that_a_file_could_ask_are_bounded_before_it_is_decoded(served):
     there, signatures = served
-    picture = images.from_array(pixels(0, 120, 250))
+    picture = pictures.from_array(pixels(0, 120, 250))
     files = [there.encode(picture, 4, lanes=lanes).data for lanes in (1, 64)]
     (_, slow), (shown, fast) = decode(signatures, *files)
     assert slow.startswith(b"its 1 lanes need ") and slow.endswith(b"encode it with more lanes")

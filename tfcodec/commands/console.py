@@ -30,7 +30,8 @@ from tfcodec.coding import container
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 from tfcodec.exact import specification
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
+from tfcodec.files import atomic_write, check_target
+from tfcodec.pictures import Picture, check_format, read, write
 
 QUALITIES = (1.0, 8.0)
 PATIENCE = 2  # seconds until the progress within a picture is shown
@@ -388,11 +389,11 @@ def _ready(jobs: list[Job], arguments: argparse.Namespace, console: Console) -> 
     for job in jobs:
         try:
             for output in job.outputs:
-                images.check_target(output)
+                check_target(output)
                 if os.path.exists(output) and not arguments.overwrite:
                     raise InputError(f"{output}: exists already; --overwrite replaces it")
             if job.picture is not None:
-                images.check_format(job.picture, alpha=False)
+                check_format(job.picture, alpha=False)
         except InputError as error:
             console.failure(error, job)
         else:
@@ -419,11 +420,11 @@ def _encode(arguments: argparse.Namespace) -> int:
         return 1
 
     def work(job: Job) -> str:
-        picture = images.read(job.source, arguments.max_pixels)
+        picture = read(job.source, arguments.max_pixels)
         for notice in picture.notices:
             console.notice(f"{job.source}: {notice}")
         if job.picture is not None:
-            images.check_format(job.picture, alpha=picture.alpha is not None)
+            check_format(job.picture, alpha=picture.alpha is not None)
         model = _codec().load(info.path)
         model.on_tile = console.tile
         start = time.perf_counter()
@@ -435,14 +436,14 @@ def _encode(arguments: argparse.Namespace) -> int:
             if arguments.check:
                 line += _quality_figures(picture, shown)
             if job.picture is not None:
-                images.write(job.picture, shown)
-        images.atomic_write(job.file, encoded.data)
+                write(job.picture, shown)
+        atomic_write(job.file, encoded.data)
         return line
 
     return console.for_each(_ready(jobs, arguments, console), work)
 
 
-def _encode_to_rate(model, picture: images.Picture, arguments: argparse.Namespace):
+def _encode_to_rate(model, picture: Picture, arguments: argparse.Namespace):
     """The `Encoded` picture at the quality, or of the size, that was asked for."""
     if arguments.bpp is not None:
         limit = math.floor(arguments.bpp * picture.height * picture.width / 8)
@@ -477,14 +478,14 @@ def _decode(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         data = _read(job.source, arguments.max_pixels)
         packed = container.unpack(data, job.source, arguments.max_pixels)
-        images.check_format(job.picture, alpha=packed.alpha is not None)
+        check_format(job.picture, alpha=packed.alpha is not None)
         info = export.find_fingerprint(packed.fingerprint, job.source)
         model = _codec().load(info.path)
         model.on_tile = console.tile
         start = time.perf_counter()
         picture = model.decode(packed, job.source)
         seconds = time.perf_counter() - start
-        images.write(job.picture, picture)
+        write(job.picture, picture)
         return _line(job.source, packed, len(data), seconds)
 
     return console.for_each(_ready(jobs, arguments, console), work)
@@ -570,7 +571,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _freeze(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         info = export.find(job.source)
-        pictures = [images.read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
+        pictures = [read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
         freezing = _codec("freeze")
         frozen = freezing.freeze(info, arguments.output, pictures, arguments.profile)
         count = len(frozen.config["exact"]["convolutions"])
@@ -640,7 +641,7 @@ def _line(name: str, picture, size: int, seconds: float) -> str:
     return f"{name}  {width}x{height}  {size} bytes  {bpp:.3f} bpp  {seconds:.2f} s"
 
 
-def _quality_figures(original: images.Picture, shown: images.Picture) -> str:
+def _quality_figures(original: Picture, shown: Picture) -> str:
     similarity = metrics.ms_ssim(original.rgb, shown.rgb)
     figures = f"  {metrics.psnr(original.rgb, shown.rgb):.2f} dB PSNR"
     return figures + ("" if similarity is None else f"  {similarity:.4f} MS-SSIM")

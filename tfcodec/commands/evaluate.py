@@ -17,7 +17,7 @@ from tfcodec.errors import InputError, ModelError, TfcodecError
 from tfcodec.evaluation import comparison, curves, report, worker
 from tfcodec.evaluation import run as evaluate
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
+from tfcodec.files import atomic_write
 
 DEFAULT_AGAINST = "jpeg,webp,avif"
 
@@ -132,7 +132,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             _write(arguments, "evaluation.json", evaluate.to_json(summary))
             _write(arguments, "tables.md", compared.markdown())
             figure = comparison.figure(compared, _title(compared))
-            images.atomic_write(os.path.join(output, "curves.png"), figure)
+            atomic_write(os.path.join(output, "curves.png"), figure)
             console.result("\n" + compared.markdown())
 
             tasks = run.equal_rate_tasks(chosen, arguments.report_bpp)
@@ -251,7 +251,7 @@ def _title(compared: comparison.Comparison) -> str:
 
 
 def _write(arguments: argparse.Namespace, name: str, text: str) -> None:
-    images.atomic_write(os.path.join(arguments.output_dir, name), text.encode())
+    atomic_write(os.path.join(arguments.output_dir, name), text.encode())
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -265,9 +265,9 @@ def _compare(arguments: argparse.Namespace) -> int:
         compared = comparison.compare(evaluation, own, against, console.notice)
         if arguments.figure:
             figure = comparison.figure(compared, _title(compared))
-            images.atomic_write(arguments.figure, figure)
+            atomic_write(arguments.figure, figure)
         if arguments.table:
-            images.atomic_write(arguments.table, compared.markdown().encode())
+            atomic_write(arguments.table, compared.markdown().encode())
         else:
             console.result(compared.markdown().rstrip("\n"))
     except TfcodecError as error:

@@ -32,7 +32,7 @@ from tfcodec import metrics
 from tfcodec.errors import InputError, ModelError, TfcodecError
 from tfcodec.evaluation import curves, worker
 from tfcodec.exports import write as export
-from tfcodec.pictures import reader as images
+from tfcodec.files import atomic_write
 
 DEFAULT_QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
 ALLOWED_SHARE, ALLOWED_BYTES = 0.005, 32  # of a file's size around the model's estimate
@@ -346,7 +346,7 @@ class _Journal:
                 raise InputError(f"{self._file}: has other columns than this release writes")
             if sound != text or not rows:
                 head = sound or ",".join(COLUMNS) + "\n"
-                images.atomic_write(self._file, head.encode())
+                atomic_write(self._file, head.encode())
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self._file}: cannot be used ({error})") from error
         for row in rows[1:]:

@@ -23,9 +23,9 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
+from tfcodec import pictures
 from tfcodec import quality as search
 from tfcodec.errors import InputError, ModelError, TfcodecError
-from tfcodec.pictures import reader as images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +139,9 @@ def _decode(codec, request: dict) -> dict:
     return figures
 
 
-def read(path: str, max_pixels: int) -> images.Picture:
+def read(path: str, max_pixels: int) -> pictures.Picture:
     """A picture as it is compared: without alpha, which only some of the codecs keep."""
-    return dataclasses.replace(images.read(path, max_pixels), alpha=None)
+    return dataclasses.replace(pictures.read(path, max_pixels), alpha=None)
 
 
 def pixels_checksum(rgb: np.ndarray) -> str:
@@ -211,7 +211,7 @@ class _PillowCodec(_Codec):
     def encode(self, picture, quality):
         buffer, kind = io.BytesIO(), self._kind
         try:
-            Image.fromarray(images.to_array(picture)).save(
+            Image.fromarray(pictures.to_array(picture)).save(
                 buffer, kind.format, quality=quality, **kind.options
             )
         except (OSError, ValueError) as error:

@@ -1,30 +1,19 @@
-"""Pictures in files and arrays: the only place that knows image formats.
-
-    file ─► read ──────► Picture ─► write ────► file
-    array ─► from_array ─►  │  ─► to_array ─► array
-                            └─ alpha ─► alpha_to_png ─► bytes inside a .tfcd ─► alpha_from_png
-
-A `Picture` is what the codec codes: 8-bit sRGB, upright, with a lossless alpha beside it. `read`
-brings every supported file to that form and says in `notices` where it had to give something up.
-"""
+"""Pictures from files of every supported kind, brought to the one form that the codec codes."""
 
 import contextlib
-import dataclasses
 import io
 import logging
 import os
-import secrets
 import stat
-import struct
 import threading
 import warnings
-import zlib
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from tfcodec.coding.container import DEFAULT_MAX_PIXELS, exceeds
-from tfcodec.errors import ContainerError, InputError
+from tfcodec.errors import InputError
+from tfcodec.pictures.picture import Picture
 
 # Pillow logs some faults before it raises them; the exception is enough.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -32,20 +21,6 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 # Formats are named one by one: Pillow would otherwise try some 40 parsers on hostile bytes, one of
 # which (EPS) starts a PostScript interpreter.
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
-
-# What a suffix means and how it is written. The decoded picture must survive its container: formats
-# that can be lossless are, and JPEG keeps full chroma at a quality that costs it little.
-WRITE_FORMATS = {
-    ".png": ("PNG", {}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".webp": ("WEBP", {"lossless": True, "exact": True}),  # exact: keep RGB where alpha is 0
-    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".bmp": ("BMP", {}),
-    ".ppm": ("PPM", {}),
-}
-FORMATS_WITH_ALPHA = ("PNG", "WEBP", "TIFF")
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -57,31 +32,6 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Picture:
-    """An upright 8-bit sRGB picture.
-
-    Args:
-        rgb: uint8 [H, W, 3]; three equal channels if `gray`.
-        gray: decode and write this picture as grayscale.
-        alpha: uint8 [H, W], 255 is opaque; None if the picture has no alpha channel.
-        notices: what was given up on the way in, half a sentence each ("16-bit samples ...").
-    """
-
-    rgb: np.ndarray
-    gray: bool = False
-    alpha: np.ndarray | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def height(self) -> int:
-        return self.rgb.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.rgb.shape[1]
 
 
 def read(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -96,7 +46,7 @@ def read(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pictu
     """
     name = os.fspath(path)
     try:
-        with open(path, "rb") as file, _pillow_on_our_terms():
+        with open(path, "rb") as file, pillow_on_our_terms():
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_size == 0:
                 raise InputError(f"{name}: the file is empty")
@@ -109,187 +59,11 @@ def read(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pictu
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
-def from_array(array: np.ndarray) -> Picture:
-    """A picture from uint8 [H, W] or [H, W, 1] (gray), [H, W, 2] (gray and alpha), [H, W, 3] (RGB)
-    or [H, W, 4] (RGB and alpha).
-
-    Raises: InputError for another dtype, rank or number of channels, or an empty array.
-    """
-    array = np.asarray(array)
-    if array.dtype != np.uint8:
-        raise InputError(f"the array must be uint8, received {array.dtype}")
-    if array.ndim not in (2, 3):
-        raise InputError(f"the array must have shape [H, W] or [H, W, C], received {array.shape}")
-    if array.ndim == 2:
-        array = array[..., None]
-    channels = array.shape[2]
-    if channels not in (1, 2, 3, 4):
-        raise InputError(f"the array must have 1 to 4 channels, received {channels}")
-    if array.size == 0:
-        raise InputError(f"the array is empty: shape {array.shape}")
-    gray = channels < 3
-    rgb = np.repeat(array[..., :1], 3, axis=2) if gray else array[..., :3]
-    alpha = array[..., -1] if channels in (2, 4) else None
-    return Picture(
-        # A copy, so that the picture does not change when its maker reuses the array.
-        rgb=np.array(rgb, order="C"),
-        gray=gray,
-        alpha=None if alpha is None else np.array(alpha, order="C"),
-    )
-
-
-def to_array(picture: Picture) -> np.ndarray:
-    """The inverse of `from_array`: uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4]."""
-    color = picture.rgb[..., :1] if picture.gray else picture.rgb
-    if picture.alpha is not None:
-        return np.concatenate([color, picture.alpha[..., None]], axis=2)
-    return color[..., 0] if picture.gray else color
-
-
-def check_format(path: str | os.PathLike, alpha: bool) -> None:
-    """Whether a picture can be written under this name; ask before the work, not after.
-
-    Raises: InputError if the suffix names no known format, or one that would lose the alpha.
-    """
-    kind, _ = _format_of(path)
-    if alpha and kind not in FORMATS_WITH_ALPHA:
-        raise InputError(
-            f"{os.fspath(path)}: {kind} cannot hold the picture's alpha channel; "
-            "choose .png, .webp or .tif"
-        )
-
-
-def write(path: str | os.PathLike, picture: Picture) -> None:
-    """Writes an image file, its format chosen by the suffix; the target appears complete or not at
-    all.
-
-    PNG, WebP (lossless), TIFF, BMP and PPM keep every pixel; JPEG is written at quality 95, 4:4:4.
-
-    Raises: InputError as in `check_format` and `atomic_write`, and for pictures larger than the
-        format can hold.
-    """
-    check_format(path, alpha=picture.alpha is not None)
-    kind, options = _format_of(path)
-    buffer = io.BytesIO()
-    try:
-        Image.fromarray(_storable(picture, kind)).save(buffer, kind, **options)
-    except (OSError, ValueError, struct.error) as error:
-        raise InputError(
-            f"{os.fspath(path)}: {kind} cannot hold a picture of "
-            f"{picture.width}x{picture.height} ({error})"
-        ) from error
-    atomic_write(path, buffer.getvalue())
-
-
-def check_target(path: str | os.PathLike) -> None:
-    """Whether `atomic_write` may put a file here; ask before the work.
-
-    Raises: InputError if the directory is missing or not writable, or the target exists and is not
-        a regular file.
-    """
-    name = os.fspath(path)
-    target = os.path.realpath(path)  # writing through a link keeps the link
-    directory = os.path.dirname(target)
-    if not os.path.isdir(directory):
-        raise InputError(f"{name}: the directory {directory} does not exist")
-    if not os.access(directory, os.W_OK):
-        raise InputError(f"{name}: the directory {directory} is not writable")
-    if os.path.isdir(target):
-        raise InputError(f"{name}: this is a directory; name a file")
-    # Renaming over a device or a pipe would replace it: /dev/null must stay what it is.
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise InputError(f"{name}: this is not a regular file")
-
-
-def atomic_write(path: str | os.PathLike, data: bytes) -> None:
-    """Writes `data` beside the target and renames it, so that nobody ever sees half a file.
-
-    Raises: InputError as in `check_target`, and if the directory cannot be written.
-    """
-    check_target(path)
-    target = os.path.realpath(path)
-    # Opened by hand rather than by `tempfile`, which would make the file private (mode 0600).
-    partial = os.path.join(os.path.dirname(target), f".tfcodec-{secrets.token_hex(6)}.part")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(partial, target)
-        except BaseException:  # KeyboardInterrupt too
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
-    except OSError as error:
-        raise InputError(
-            f"{os.fspath(path)}: cannot be written ({error.strerror or error})"
-        ) from error
-
-
-def alpha_to_png(alpha: np.ndarray) -> bytes:
-    """Alpha uint8 [H, W] as an 8-bit gray PNG of IHDR, IDAT and IEND chunks."""
-    buffer = io.BytesIO()
-    Image.fromarray(alpha).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def alpha_from_png(data: bytes, height: int, width: int, name: str = "input") -> np.ndarray:
-    """Alpha uint8 [H, W] from the bytes of `alpha_to_png`, which may be hostile.
-
-    The chunks are walked before Pillow sees them. Only IHDR, IDAT and IEND may occur: text and
-    animation chunks can unfold to far more than their size, and alpha needs none of them.
-
-    Raises: ContainerError, naming `name`, unless the bytes are one sound 8-bit gray PNG of exactly
-        this size.
-    """
-    where = f"{name}: the alpha part"
-    header = None
-    for kind, body in _png_chunks(data, where):
-        if (kind == b"IHDR") != (header is None) or kind not in (b"IHDR", b"IDAT", b"IEND"):
-            raise ContainerError(f"{where} holds an unexpected chunk {kind!r}")
-        header = header or body
-    expected = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8-bit gray, not interlaced
-    if header != expected:
-        raise ContainerError(f"{where} is not an 8-bit gray PNG of {width}x{height}")
-    try:
-        with _pillow_on_our_terms(), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            alpha = np.asarray(image)
-    except Exception as error:  # whatever Pillow raises on hostile bytes, it is the file's fault
-        raise ContainerError(f"{where} cannot be decoded ({error})") from error
-    if alpha.shape != (height, width) or alpha.dtype != np.uint8:
-        raise ContainerError(f"{where} is {alpha.dtype} {alpha.shape}, not uint8 {height, width}")
-    return alpha
-
-
-def _png_chunks(data: bytes, where: str):
-    """Yields (kind, body) of each chunk, checksums verified; the file must end after IEND."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        raise ContainerError(f"{where} is not a PNG")
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if len(data) - position < 12:
-            raise ContainerError(f"{where} is truncated")
-        (size,) = struct.unpack_from(">I", data, position)
-        end = position + 12 + size
-        if end > len(data):
-            raise ContainerError(
-                f"{where} is truncated: a chunk needs {size} bytes, "
-                f"{len(data) - position - 12} remain"
-            )
-        kind, body = data[position + 4 : position + 8], data[position + 8 : end - 4]
-        if zlib.crc32(data[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ContainerError(f"{where} is damaged: wrong checksum of chunk {kind!r}")
-        yield kind, body
-        position = end
-    if position != len(data):
-        raise ContainerError(f"{where} is followed by {len(data) - position} unexpected bytes")
-
-
 _PILLOW_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def _pillow_on_our_terms():
+def pillow_on_our_terms():
     """Silences Pillow's warnings and lifts its own pixel limit, since `read` has one already.
 
     Both are settings of the whole process, hence the lock and the care to put them back.
@@ -470,20 +244,3 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(EXIF_ORIENTATION, 1)
     except Exception:  # broken metadata is no reason to refuse sound pixels
         return 1
-
-
-def _format_of(path: str | os.PathLike) -> tuple[str, dict]:
-    suffix = os.path.splitext(os.fspath(path))[1]
-    if suffix.lower() not in WRITE_FORMATS:
-        raise InputError(
-            f"{os.fspath(path)}: cannot write the format {suffix or '(no suffix)'!r}; "
-            f"choose one of {', '.join(WRITE_FORMATS)}"
-        )
-    return WRITE_FORMATS[suffix.lower()]
-
-
-def _storable(picture: Picture, kind: str) -> np.ndarray:
-    """`to_array`, except that WebP knows no gray."""
-    if kind == "WEBP" and picture.gray:
-        picture = dataclasses.replace(picture, gray=False)
-    return to_array(picture)

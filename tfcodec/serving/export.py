@@ -532,7 +532,7 @@ def _decode_jpeg(data):
 
 
 def _read_alpha(data, height, width):
-    """`images.alpha_from_png` in a graph: alpha uint8 [H, W, 1] and error."""
+    """`pictures.alpha_from_png` in a graph: alpha uint8 [H, W, 1] and error."""
     faults = Faults()
     octets = tf.io.decode_raw(data, tf.uint8)
     size = tf.size(octets)

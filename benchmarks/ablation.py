@@ -118,7 +118,7 @@ def train(job, target):
     from absl import logging
 
     from tfcodec import complexity, data, models, training
-    from tfcodec.exports import write as export
+    from tfcodec.exports import write
 
     logging.set_verbosity(logging.INFO)
     job = json.loads(job)
@@ -149,7 +149,7 @@ def train(job, target):
     if job["export"]:
         directory = os.path.join(job["run_dir"], "export")
         name = os.path.basename(job["run_dir"])
-        export.export(model, directory, job["model"], "compact", config, name=name)
+        write.write(model, directory, job["model"], "compact", config, name=name)
 
 
 def _parts(model, pictures, crop):

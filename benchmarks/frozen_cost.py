@@ -27,10 +27,10 @@ def main():
 
     from tfcodec import codec
     from tfcodec.coding import container
-    from tfcodec.exports import write as export
+    from tfcodec.exports import installed
     from tfcodec.pictures import read
 
-    models = [codec.Codec(export.find(name)) for name in args.models]
+    models = [codec.Codec(installed.find(name)) for name in args.models]
     pictures = [read(path) for path in args.images]
     for quality in args.qualities:
         bpp = [

@@ -55,9 +55,9 @@ def main():
     args = flags.parse_args()
     if args.worker:
         return work(args.worker)
-    from tfcodec.exports import write as export
+    from tfcodec.exports import installed
 
-    info = export.find(args.model)
+    info = installed.find(args.model)
     with tempfile.TemporaryDirectory() as folder:
         job = {"models": {"frozen": info.path, "float": f"{folder}/float"}}
         job |= {"images": args.images, "quality": args.quality}
@@ -95,11 +95,11 @@ def work(task):
     name, _, folder = task.partition(":")
     import numpy as np
 
-    from tfcodec.coding import container as box
     from tfcodec.coding import open_decoder
+    from tfcodec.coding.container import symbols_checksum, unpack
     from tfcodec.entropy.walk import SliceDecoder, walk
     from tfcodec.errors import TfcodecError
-    from tfcodec.exports import write as export
+    from tfcodec.exports import installed
 
     job = json.loads(pathlib.Path(folder, "job.json").read_text())
     if name == "encoder":
@@ -108,14 +108,14 @@ def work(task):
         return 0
     rows = {}
     for form, path in job["models"].items():
-        info = export.read_info(path)
+        info = installed.read_info(path)
         # XLA compiles and the specification multiplies slowly; the float form has no specification.
         if form == "float" and "RUNTIME_SPECIFICATION" in os.environ:
             continue
         model = runtime(info)
         row = dict(decoded=0, same=0, indexes=0, means=0, latents=0)
         for k, _ in enumerate(job["images"]):
-            container = box.unpack(pathlib.Path(folder, f"{form}{k}.tfcd").read_bytes())
+            container = unpack(pathlib.Path(folder, f"{form}{k}.tfcd").read_bytes())
             truth = np.load(f"{folder}/{form}{k}.npz")
             decoder = open_decoder(
                 container.coder, model.tables, container.streams, container.escapes, "file"
@@ -125,7 +125,7 @@ def work(task):
             try:
                 y_hat = walk(model, visitor)
                 decoder.finish()
-                right = box.symbols_checksum(visitor.symbols) == container.checksum
+                right = symbols_checksum(visitor.symbols) == container.checksum
                 row["decoded"] += right
                 row["same"] += right and checksum(y_hat) == int(truth["y_hat"])
             except TfcodecError:
@@ -147,15 +147,16 @@ def encode(job, folder):
 
     from tfcodec import codec, freeze, pictures
     from tfcodec.entropy.walk import SliceEncoder, walk
-    from tfcodec.exports import write as export
+    from tfcodec.exports import installed
+    from tfcodec.exports.write import write as write_write
 
-    info = export.read_info(job["models"]["frozen"])
+    info = installed.read_info(job["models"]["frozen"])
     model, config = freeze.rebuild(info, as_float=True)
-    export.export(
+    write_write(
         model, job["models"]["float"], info.config["model"], "control", config, weights="float32"
     )
     for form, path in job["models"].items():
-        coder = codec.Codec(export.read_info(path))
+        coder = codec.Codec(installed.read_info(path))
         for k, image in enumerate(job["images"]):
             picture = pictures.read(image)
             encoded = coder.encode(picture, job["quality"] if coder.qualities else None)
@@ -209,10 +210,10 @@ def runtime(info):
     """The export's walk as this process is set to compute it."""
     from tfcodec import freeze
     from tfcodec.exact import layers as exact
-    from tfcodec.exports import write as export
+    from tfcodec.exports import loaded
 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    exported = export.Exported(info)  # its tables, and TensorFlow's range coder
+    exported = loaded.Exported(info)  # its tables, and TensorFlow's range coder
     if "RUNTIME_NO_MKLDNN" in os.environ:
         import torch
 

@@ -53,7 +53,7 @@ def _untrained(name, picture, directory):
     import numpy as np
 
     from tfcodec import models
-    from tfcodec.exports import write as export
+    from tfcodec.exports import write
 
     keras.utils.set_random_seed(0)
     model_name, preset = name.split("-", 1)
@@ -63,7 +63,7 @@ def _untrained(name, picture, directory):
     corners = rng.integers(0, np.array(picture.rgb.shape[:2]) - side, [16, 2])
     crops = [picture.rgb[top : top + side, left : left + side] for top, left in corners]
     model.prepare(np.float32(crops) / 255)
-    return export.export(model, directory, model_name, preset, config).path
+    return write.write(model, directory, model_name, preset, config).path
 
 
 def _measure(args, codec, picture):

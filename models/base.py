@@ -8,6 +8,7 @@ from keras import ops
 
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.walk import walk
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.gain import Gain
 
 
@@ -68,11 +69,11 @@ class CodecModel(keras.Model, abc.ABC):
         """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
 
     def entropy_chains(self):
-        """The networks from z's symbols to table indexes, as a list of `layers.exact.Chain`.
+        """The networks from z's symbols to table indexes, as a list of `chains.FreezableNetwork`.
 
-        Raises: ValueError that says why they cannot be frozen into integers.
+        Raises: NotFreezable that says why they cannot be frozen into integers.
         """
-        raise ValueError("its networks between z and an index cannot be frozen yet")
+        raise NotFreezable("its networks between z and an index cannot be frozen yet")
 
     def prepare(self, x):
         """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""

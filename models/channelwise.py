@@ -4,10 +4,9 @@ weconvene, weconvene3d and icwem have in common."""
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gaussian
+from tfcodec.entropy import chains, gaussian
 from tfcodec.entropy.channelwise import ChARM
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
-from tfcodec.exact import layers as exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -119,10 +118,10 @@ class ChannelwiseCodec(CodecModel):
         slices = self.charm.entropy_chains()
         maps = {"hyper_means": self.charm.means, "hyper_scales": self.charm.scales}
         return [
-            exact.Chain(
+            chains.FreezableNetwork(
                 self,
                 name,
-                exact.stages(getattr(self, name)),
+                chains.stages(getattr(self, name)),
                 (("features", channels),),
                 (self.hyper_latents,),
             )

@@ -31,6 +31,7 @@ from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.walk import walk
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.concatenated import ConcatenatedResidualBlock, SimplifiedAttention
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.masked import MaskedConv2D
@@ -211,7 +212,7 @@ class GLLMM(CodecModel):
         last.bias.assign(np.full([12], 0.5, np.float32))
 
     def entropy_chains(self):
-        raise ValueError("the parameters of its mixtures are snapped from real numbers")
+        raise NotFreezable("the parameters of its mixtures are snapped from real numbers")
 
     def table_rows(self):
         return self.prior.table_rows() + mixtures.binary_rows()

@@ -37,6 +37,7 @@ from tfcodec.coding import mixtures
 from tfcodec.entropy import gaussian
 from tfcodec.entropy import mixture as gllmm
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
@@ -121,7 +122,7 @@ def build(cfg, name="octave"):
     return Octave(cfg, name=name)
 
 
-class Chain(keras.layers.Layer):
+class PairSequential(keras.layers.Layer):
     """Layers one after the other, named by position, as `transforms.sequential`, for pairs too.
 
     Args: layers: partials that take a name.
@@ -192,7 +193,8 @@ def transforms(cfg):
     # The latents and the picture are float32 under any policy.
     to_y = partial(OctaveConv2D, cfg.latents or cfg.filters, dtype="float32", **options)
     to_x = partial(OctaveConv2DTranspose, 3, low_ratio=0, dtype="float32", **options)
-    return Chain([down] * 3 + [to_y], name="analysis"), Chain([up] * 3 + [to_x], name="synthesis")
+    analysis = PairSequential([down] * 3 + [to_y], name="analysis")
+    return analysis, PairSequential([up] * 3 + [to_x], name="synthesis")
 
 
 def hyper_transforms(cfg, strides, outputs, names):
@@ -213,7 +215,7 @@ def hyper_transforms(cfg, strides, outputs, names):
         partial(up, outputs, 3, cross_kernel_size=None),
     ]
     return tuple(
-        Chain(layers, name=name, dtype="float32")
+        PairSequential(layers, name=name, dtype="float32")
         for layers, name in zip((analysis, synthesis), names, strict=True)
     )
 
@@ -421,8 +423,10 @@ class Octave(CodecModel):
 
     def entropy_chains(self):
         if self.cfg.likelihood == "gllmm":
-            raise ValueError("the parameters of its mixtures are snapped from real numbers")
-        raise ValueError("its octave convolutions add two paths, which no frozen network does yet")
+            raise NotFreezable("the parameters of its mixtures are snapped from real numbers")
+        raise NotFreezable(
+            "its octave convolutions add two paths, which no frozen network does yet"
+        )
 
     # What each step knows: from the state to the state and the numbers of its prior.
 

@@ -43,11 +43,11 @@ def check(data):
 
 
 def _container(data):
-    from tfcodec.coding import container as box
+    from tfcodec.coding import container
 
-    found = box.unpack(data, NAME, MAX_PIXELS)
+    found = container.unpack(data, NAME, MAX_PIXELS)
     assert found.height * found.width <= MAX_PIXELS
-    again = box.unpack(box.pack(found), NAME, MAX_PIXELS)
+    again = container.unpack(container.pack(found), NAME, MAX_PIXELS)
     assert again == found, "what was read does not survive being written"
     if found.alpha is not None:
         _alpha_of(found.alpha, found.height, found.width)
@@ -55,9 +55,9 @@ def _container(data):
 
 def _sealed_container(data):
     """As a forger would: a right beginning and a right CRC-32."""
-    from tfcodec.coding import container as box
+    from tfcodec.coding.format import MAGIC, VERSION
 
-    data = box.MAGIC + bytes([box.VERSION]) + data
+    data = MAGIC + bytes([VERSION]) + data
     _container(data + struct.pack("<I", zlib.crc32(data)))
 
 
@@ -86,10 +86,10 @@ def _alpha_of(png, height, width):
 
 
 def _escapes(data):
-    from tfcodec.coding import container as box
+    from tfcodec.coding import container
 
-    values = box._unpack_escapes(data, NAME)
-    assert box._pack_escapes(values) == data
+    values = container._unpack_escapes(data, NAME)
+    assert container._pack_escapes(values) == data
     _decode(0, (b"\1\2\3",), values, 6)
 
 
@@ -117,7 +117,7 @@ def _decode(coder, streams, escapes, count):
     import numpy as np
 
     from tfcodec.coding import CodingTables, open_decoder
-    from tfcodec.coding.tables import MAX_SYMBOL
+    from tfcodec.coding.format import MAX_SYMBOL
 
     if not _TABLES:
         sharp, flat = np.array([1, 60, 900, 50, 2, 1.0]), np.ones(300)
@@ -152,13 +152,13 @@ def _mixtures(data):
     import numpy as np
 
     from tfcodec.coding import open_decoder
-    from tfcodec.entropy.walk import SYMBOL_LIMIT
+    from tfcodec.coding.format import MAX_SYMBOL
 
     tables, prior = _mixture_prior()
     decoder = open_decoder(0, tables, (data,), (), NAME)
     for _ in range(3):
         symbols = prior.decode((1, 1, 5, 1), decoder)
-        assert symbols.dtype == np.int32 and np.abs(symbols).max() <= SYMBOL_LIMIT
+        assert symbols.dtype == np.int32 and np.abs(symbols).max() <= MAX_SYMBOL
     decoder.finish()
 
 
@@ -172,12 +172,12 @@ READERS = (
 
 def seeds():
     """Small sound inputs, one or more for each reader."""
-    from tfcodec.coding import container as box
+    from tfcodec.coding import container
 
     def file(**changes):
         fields = dict(fingerprint=b"abcd", profile=0, quality=9, height=9, width=7, gray=False)
         fields |= dict(coder=0, streams=(b"stream",), escapes=(), alpha=None, checksum=5)
-        return box.pack(box.Container(**{**fields, **changes}))
+        return container.pack(container.Container(**{**fields, **changes}))
 
     import numpy as np
 
@@ -190,7 +190,7 @@ def seeds():
     yield from (b"\1" + data[5:-4] for data in files)
     yield b"\2\7\7\1" + bytes(range(1, 80))
     yield b"\2\3\3\0" + zlib.compress(bytes(20))
-    yield b"\3" + box._pack_escapes((1, -2, 32767))
+    yield b"\3" + container._pack_escapes((1, -2, 32767))
     yield b"\4\2\6\4" + bytes(range(40))
     yield b"\5\4" + bytes(range(40))
     yield b"\6" + bytes(range(40))

@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 from tfcodec import codec, pictures
-from tfcodec.coding import container as box
+from tfcodec.coding.container import pack, unpack
 from tfcodec.errors import TfcodecError
 
 NAME = "k.tfcd"
@@ -53,7 +53,7 @@ def originals(folder):
         tiny.encode(pictures.from_array(noisy), 8, lanes=4).data,
         tiny.encode(pictures.from_array(noisy[..., :3]), 6, coder="range-coder").data,
     ]
-    assert any(box.unpack(data).escapes for data in files)
+    assert any(unpack(data).escapes for data in files)
     return tiny, files
 
 
@@ -94,7 +94,7 @@ def with_valid_checksum(data):
 
 def forge(random, data):
     """A sound file that says something else in one of its parts, so that the coder is reached."""
-    container = box.unpack(data)
+    container = unpack(data)
     kind = random.randint(4)
     if kind == 0:
         changes = {"escapes": _changed(random, container.escapes)}
@@ -110,7 +110,7 @@ def forge(random, data):
         lane = random.randint(len(streams))
         streams[lane] = mutate(random, streams[lane] or b"\0" * 24)
         changes = {"streams": tuple(streams)}
-    return box.pack(dataclasses.replace(container, **changes))
+    return pack(dataclasses.replace(container, **changes))
 
 
 def _changed(random, escapes):
@@ -131,7 +131,7 @@ def claims(container):
 def survive(codec_, data):
     """Decodes; returns (claims, picture), or the error's sentence."""
     try:
-        container = box.unpack(data, NAME, MAX_PIXELS)
+        container = unpack(data, NAME, MAX_PIXELS)
         picture = codec_.decode(container, NAME)
     except TfcodecError as error:
         sentence = str(error)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfcodec.coding import container as box
+from tfcodec.coding import container
 from tfcodec.pictures import from_array
 
 
@@ -50,7 +50,7 @@ def check_same(there, signatures, quality, server_quality):
     assert file == there.encode(from_array(array), quality, lanes="serving").data
     ((shown, error),) = decode(signatures, file)
     assert error == b""
-    np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
+    np.testing.assert_array_equal(png_pixels(shown), there.decode(container.unpack(file)).rgb)
 
 
 HOST = """

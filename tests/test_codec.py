@@ -10,9 +10,10 @@ import tiny_exports
 
 import tfcodec
 from tfcodec import codec, pictures
-from tfcodec.coding import container as box
+from tfcodec.coding.container import pack, unpack
+from tfcodec.coding.format import CODER_NAMES
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import write as export
+from tfcodec.exports import installed
 
 PHOTOGRAPH = pathlib.Path(__file__).parent.parent / "examples" / "kodim23.png"
 
@@ -44,7 +45,7 @@ def test_decoding_gives_exactly_the_reconstruction(tmp_path, model, preset, code
         pytest.skip("mbt2018_mean has no factorized preset")
     tiny = codec.Codec(tiny_exports.tiny_export(str(tmp_path / "m"), model, preset))
     encoded = tiny.encode(pictures.from_array(noise(70, 90)), 3.5, coder=coder)
-    decoded = tiny.decode(box.unpack(encoded.data))
+    decoded = tiny.decode(unpack(encoded.data))
     assert decoded.rgb.shape == (70, 90, 3)
     np.testing.assert_array_equal(decoded.rgb, encoded.reconstruction().rgb)
 
@@ -55,33 +56,31 @@ def test_decoding_gives_exactly_the_reconstruction(tmp_path, model, preset, code
 )
 def test_any_size_comes_back_as_it_was(tiny, size):
     encoded = tiny.encode(pictures.from_array(noise(*size)), 2)
-    assert tiny.decode(box.unpack(encoded.data)).rgb.shape == (*size, 3)
+    assert tiny.decode(unpack(encoded.data)).rgb.shape == (*size, 3)
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 64])
 def test_lanes_change_the_bytes_and_not_the_picture(tiny, lanes):
     picture = pictures.from_array(noise(64, 96))
-    one = tiny.decode(box.unpack(tiny.encode(picture, 4).data))
-    many = tiny.decode(box.unpack(tiny.encode(picture, 4, lanes=lanes).data))
+    one = tiny.decode(unpack(tiny.encode(picture, 4).data))
+    many = tiny.decode(unpack(tiny.encode(picture, 4, lanes=lanes).data))
     np.testing.assert_array_equal(one.rgb, many.rgb)
 
 
 def test_both_coders_code_the_same_symbols(tiny):
     picture = pictures.from_array(noise(64, 64))
-    first, second = (box.unpack(tiny.encode(picture, 4, coder=c).data) for c in box.CODER_NAMES)
+    first, second = (unpack(tiny.encode(picture, 4, coder=c).data) for c in CODER_NAMES)
     assert first.checksum == second.checksum
     assert abs(len(first.streams[0]) - len(second.streams[0])) <= 8
 
 
 def test_alpha_and_gray_survive(tiny):
     rgba = noise(40, 50, 4)
-    decoded = pictures.to_array(
-        tiny.decode(box.unpack(tiny.encode(pictures.from_array(rgba)).data))
-    )
+    decoded = pictures.to_array(tiny.decode(unpack(tiny.encode(pictures.from_array(rgba)).data)))
     np.testing.assert_array_equal(decoded[..., 3], rgba[..., 3])
     gray = noise(40, 50, 1)[..., 0]
     encoded = tiny.encode(pictures.from_array(gray))
-    decoded = pictures.to_array(tiny.decode(box.unpack(encoded.data)))
+    decoded = pictures.to_array(tiny.decode(unpack(encoded.data)))
     assert decoded.shape == (40, 50)
     np.testing.assert_array_equal(decoded, pictures.to_array(encoded.reconstruction()))
 
@@ -89,7 +88,7 @@ def test_alpha_and_gray_survive(tiny):
 def test_encoding_is_deterministic_and_quality_is_one_byte(tiny):
     picture = pictures.from_array(noise(64, 64))
     assert tiny.encode(picture, 3.25).data == tiny.encode(picture, 3.25).data
-    assert box.unpack(tiny.encode(picture, 3.25).data).quality == 72
+    assert unpack(tiny.encode(picture, 3.25).data).quality == 72
 
 
 def test_a_gain_of_more_quality_spends_more_bits(tiny):
@@ -99,10 +98,8 @@ def test_a_gain_of_more_quality_spends_more_bits(tiny):
 
 
 def test_the_header_takes_28_bytes(tiny):
-    container = box.unpack(
-        tiny.encode(pictures.from_array(np.zeros([64, 64, 3], np.uint8)), 1).data
-    )
-    assert len(box.pack(container)) - len(container.streams[0]) <= 28
+    container = unpack(tiny.encode(pictures.from_array(np.zeros([64, 64, 3], np.uint8)), 1).data)
+    assert len(pack(container)) - len(container.streams[0]) <= 28
 
 
 def test_a_quality_out_of_range_names_the_range(tiny):
@@ -112,14 +109,14 @@ def test_a_quality_out_of_range_names_the_range(tiny):
 
 def test_a_model_of_one_rate_takes_no_quality(single_rate):
     picture = pictures.from_array(noise(16, 16))
-    decoded = single_rate.decode(box.unpack(single_rate.encode(picture).data))
+    decoded = single_rate.decode(unpack(single_rate.encode(picture).data))
     assert decoded.rgb.shape == (16, 16, 3)
     with pytest.raises(InputError, match="single has one rate; it takes no quality"):
         single_rate.encode(picture, 3)
 
 
 def test_another_models_file_is_refused_by_name(tiny, single_rate):
-    container = box.unpack(single_rate.encode(pictures.from_array(noise(16, 16))).data)
+    container = unpack(single_rate.encode(pictures.from_array(noise(16, 16))).data)
     expected = f"fingerprint {container.fingerprint.hex()}, tiny has"
     with pytest.raises(ModelError, match=expected):
         tiny.decode(container, "k.tfcd")
@@ -128,7 +125,7 @@ def test_another_models_file_is_refused_by_name(tiny, single_rate):
 def test_symbols_that_differ_from_the_encoders_are_found(tiny):
     import dataclasses
 
-    container = box.unpack(tiny.encode(pictures.from_array(noise(64, 64))).data)
+    container = unpack(tiny.encode(pictures.from_array(noise(64, 64))).data)
     wrong = dataclasses.replace(container, checksum=container.checksum ^ 1)
     with pytest.raises(ModelError, match="k.tfcd: the decoded symbols differ"):
         tiny.decode(wrong, "k.tfcd")
@@ -136,7 +133,7 @@ def test_symbols_that_differ_from_the_encoders_are_found(tiny):
 
 def test_the_file_is_as_long_as_the_model_says(tiny):
     encoded = tiny.encode(pictures.from_array(noise(256, 256)), 1)
-    container = box.unpack(encoded.data)
+    container = unpack(encoded.data)
     # Escapes are what an untrained model has and a trained one has not: they are left out.
     payload = len(container.streams[0])
     if not container.escapes:
@@ -181,5 +178,5 @@ def test_files_of_a_model_found_by_the_environment_decode(tmp_path, monkeypatch)
         ModelError, match=f"k.tfcd: needs the model with .* {info.config['fingerprint']}"
     ):
         codec.decode_file_bytes(data, "k.tfcd")
-    monkeypatch.setenv(export.MODELS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(installed.MODELS_VARIABLE, str(tmp_path))
     assert codec.decode_file_bytes(data, "k.tfcd").rgb.shape == (20, 30, 3)

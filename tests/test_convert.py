@@ -168,17 +168,18 @@ def test_every_learned_tensor_of_weconvene_has_its_place():
 @pytest.mark.parametrize("wrap", ["plain", "nested", "module"])
 @pytest.mark.parametrize("source", convert.SOURCES)
 def test_a_checkpoint_of_full_size_goes_through_the_command(source, wrap, tmp_path, capsys):
-    from tfcodec.exports import write as export
+    from tfcodec.exports import installed
+    from tfcodec.exports.weights import read_weights
 
     torch = pytest.importorskip("torch")
     reference = Reference(source)
     path, out = tmp_path / "model.pth.tar", tmp_path / "converted"
     torch.save(_wrapped(reference.state, wrap), path)
     assert cli.main(["convert", "--from", source, str(path), "-o", str(out)]) == 0
-    info = export.read_info(out)
+    info = installed.read_info(out)
     config = models.module(source).Config(**info.config["config"])
     model = models.module(source).build(config, name=source).build_weights()
-    weights = export.read_weights(out)
+    weights = read_weights(out)
     for variable in model.variables:
         variable.assign(weights[variable.path])
     _check_parity(source, model, reference)

@@ -13,12 +13,14 @@ import pytest
 import tiny_exports
 
 from tfcodec import codec, freeze, training
-from tfcodec.coding import container as box
+from tfcodec.coding.container import unpack
 from tfcodec.commands import console as cli
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exact import layers as exact
-from tfcodec.exports import write as export
+from tfcodec.exact import proof
+from tfcodec.exports import installed, loaded
+from tfcodec.exports.weights import read_weights, stored_weights
 from tfcodec.pictures import from_array, write
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -50,7 +52,7 @@ def test_a_frozen_model_codes_like_the_float_one(frozen, profile):
     for info in (frozen["float"], frozen[profile]):
         model = codec.Codec(info)
         encoded = model.encode(picture, 4)
-        container = box.unpack(encoded.data)
+        container = unpack(encoded.data)
         assert container.profile == info.config["profile"]
         np.testing.assert_array_equal(model.decode(container).rgb, encoded.reconstruction().rgb)
         assert encoded.estimated_bits > 0
@@ -60,7 +62,7 @@ def test_a_frozen_model_codes_like_the_float_one(frozen, profile):
 
 
 def test_means_of_a_frozen_model_are_on_the_grid(frozen):
-    exported = export.Exported(frozen["exact-10"])
+    exported = loaded.Exported(frozen["exact-10"])
     z = np.random.RandomState(0).randint(-8, 9, exported.shapes(64, 128)[0])
     state, prior = exported.step(1, {}, np.int32(z))
     np.testing.assert_array_equal(prior.mu * 64, np.rint(prior.mu * 64))
@@ -76,7 +78,7 @@ def test_no_arithmetic_reads_the_files_of_another(frozen):
     for reader, info in frozen.items():
         model = codec.Codec(info)
         for writer, file in data.items():
-            container = box.unpack(file)
+            container = unpack(file)
             if reader == writer:
                 model.decode(container)
                 continue
@@ -90,11 +92,11 @@ def test_no_arithmetic_reads_the_files_of_another(frozen):
 
 WORKER = """
 import os, sys, zlib, numpy as np
-from tfcodec.exports import write as export
 from tfcodec.coding import container as box, open_decoder
+from tfcodec.exports import installed, loaded
 from tfcodec.entropy.walk import SliceDecoder, walk
-info, data = export.read_info(sys.argv[1]), open(sys.argv[2], "rb").read()
-exported = model = export.Exported(info)
+info, data = installed.read_info(sys.argv[1]), open(sys.argv[2], "rb").read()
+exported = model = loaded.Exported(info)
 if os.environ.get("REBUILD"):
     from tfcodec import freeze
     model = freeze.Walked(freeze.rebuild(info)[0])
@@ -145,7 +147,7 @@ def test_every_runtime_decodes_the_same_latents(frozen, tmp_path, runtime):
 def test_the_specification_decodes_the_same_latents(frozen, profile):
     """numpy's integers in place of every kernel."""
     info = frozen[profile]
-    exported, visitor = export.Exported(info), _Keeping(info)
+    exported, visitor = loaded.Exported(info), _Keeping(info)
     expected = walk(exported, visitor)
     with exact.by_the_specification():
         found = walk(freeze.Walked(freeze.rebuild(info)[0]), visitor)
@@ -190,7 +192,7 @@ def test_training_starts_from_a_frozen_export(frozen):
         model, _ = tiny_exports.tiny_model()
         training.initialise(model, info.path)
         outputs.append(np.array(model.hyper_synthesis(z_hat)))
-        weights = export.read_weights(info.path)
+        weights = read_weights(info.path)
         assert set(weights) == {variable.path for variable in model.variables}
     assert np.abs(outputs[1] - outputs[0]).mean() < 0.02 * outputs[0].std()
 
@@ -209,7 +211,7 @@ def test_damaged_integers_are_found_at_load(frozen, tmp_path):
     blob[place["offset"]] ^= 1
     data.write_bytes(blob)
     with pytest.raises(ModelError, match="copy: the model cannot be loaded, it is .*damaged"):
-        export.Exported(export.read_info(path))
+        loaded.Exported(installed.read_info(path))
 
 
 def test_integers_of_another_model_are_found_at_load(frozen, tmp_path):
@@ -217,7 +219,7 @@ def test_integers_of_another_model_are_found_at_load(frozen, tmp_path):
     config["exact"]["convolutions"][0]["slope"] = [1, 2]
     (path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="copy: the model's integers are damaged"):
-        export.Exported(export.read_info(path))
+        loaded.Exported(installed.read_info(path))
 
 
 def test_weights_beyond_the_bound_are_refused_at_load(frozen, tmp_path, monkeypatch):
@@ -225,14 +227,14 @@ def test_weights_beyond_the_bound_are_refused_at_load(frozen, tmp_path, monkeypa
     config["exact"]["convolutions"][0]["groups"] = [6]
     config["exact"]["convolutions"][1]["groups"] = [8]
     (path / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr(exact.integer, "FLOAT32_MAX", 2**16)
-    info = export.read_info(path)
-    convs = export.frozen_convolutions(info, export.stored_weights(info))
-    config["exact"]["sha256"] = export.integers_hash(convs)
+    monkeypatch.setattr(exact.specification, "FLOAT32_MAX", 2**16)
+    info = installed.read_info(path)
+    convs = proof.frozen_convolutions(info.config, stored_weights(info))
+    config["exact"]["sha256"] = proof.integers_hash(convs)
     (path / "config.json").write_text(json.dumps(config))
     expected = r"its arithmetic is not exact: .*conv: channels 0 to 6: a sum can reach 2\^"
     with pytest.raises(ModelError, match=expected):
-        export.Exported(export.read_info(path))
+        loaded.Exported(installed.read_info(path))
 
 
 def test_a_machine_that_computes_otherwise_is_found_at_load(frozen, tmp_path):
@@ -240,14 +242,14 @@ def test_a_machine_that_computes_otherwise_is_found_at_load(frozen, tmp_path):
     config["exact"]["known_answer"] = "00000000"
     (path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="copy|tiny.* its integer arithmetic is not exact here"):
-        export.Exported(export.read_info(path))
+        loaded.Exported(installed.read_info(path))
 
 
 def test_an_unknown_profile_is_refused(frozen, tmp_path):
     path, config = copied(frozen["exact-10"], tmp_path)
     (path / "config.json").write_text(json.dumps({**config, "profile": 77}))
     with pytest.raises(ModelError, match="needs arithmetic profile 77, which this version does"):
-        export.Exported(export.read_info(path))
+        loaded.Exported(installed.read_info(path))
 
 
 @pytest.mark.parametrize("name", ["ms2020", "weconvene"])
@@ -263,7 +265,7 @@ def test_slices_that_see_earlier_ones_freeze(tmp_path, name):
     for each in (info, frozen):
         model = codec.Codec(each)
         encoded = model.encode(picture, 5)
-        model.decode(box.unpack(encoded.data))
+        model.decode(unpack(encoded.data))
         sizes.append(len(encoded.data))
     assert abs(sizes[1] / sizes[0] - 1) < 0.03
 
@@ -298,6 +300,6 @@ def test_freezing_on_the_command_line(frozen, tmp_path, capfd):
 
 
 def test_the_bundled_model_is_portable():
-    info = export.find()
+    info = installed.find()
     assert info.config["portable"] and info.config["profile"] in exact.specification.NUMBERS
     assert "| portable | yes" in (pathlib.Path(info.path) / "card.md").read_text()

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tfcodec import models
-from tfcodec.exports import write as export
+from tfcodec.exports import installed, write
 
 TINY = {"filters": 6, "latents": 8, "widths": (8, 8, 8)}
 
@@ -35,7 +35,7 @@ def tiny_export(directory, name="mbt2018_mean", preset="compact", weights="bfloa
     shutil.copytree(_made(name, preset, weights, **changes), directory, dirs_exist_ok=True)
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps({**config, "name": directory.name}, indent=1))
-    return export.read_info(str(directory))
+    return installed.read_info(str(directory))
 
 
 @functools.cache
@@ -45,7 +45,7 @@ def _made(name, preset, weights, **changes):
     atexit.register(shutil.rmtree, root)
     model, config = tiny_model(name, preset, **changes)
     path = os.path.join(root, "tiny")
-    return export.export(model, path, name, preset, config, weights=weights).path
+    return write.write(model, path, name, preset, config, weights=weights).path
 
 
 def small_export(directory, name, changes):
@@ -55,4 +55,4 @@ def small_export(directory, name, changes):
     model = models.module(name).build(config, name=name).build_weights()
     x = np.random.RandomState(0).random_sample([2, 128, 128, 3]).astype(np.float32)
     model.prepare(x)
-    return export.export(model, directory, name, "compact", config)
+    return write.write(model, directory, name, "compact", config)

@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from tfcodec import pictures
-from tfcodec.coding import container as box
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
+from tfcodec.coding.container import Container, pack, symbols_checksum, unpack
+from tfcodec.coding.format import CODER_NAMES, QUALITY_STEPS
 from tfcodec.entropy.walk import SliceDecoder, SliceEncoder, walk
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import write as export
+from tfcodec.exports import installed, loaded
 
 
 @dataclasses.dataclass
@@ -53,7 +54,7 @@ class Codec:
 
     def __init__(self, info):
         self.info = info
-        self.exported = export.Exported(info)
+        self.exported = loaded.Exported(info)
 
     @property
     def name(self):
@@ -85,28 +86,28 @@ class Codec:
         """
         byte = self._quality_byte(quality)
         rung = self.rung(byte)
-        if coder not in box.CODER_NAMES:
-            raise InputError(f"there is no coder {coder!r}; coders: {', '.join(box.CODER_NAMES)}")
+        if coder not in CODER_NAMES:
+            raise InputError(f"there is no coder {coder!r}; coders: {', '.join(CODER_NAMES)}")
         if lanes == "serving":
             shapes = self.exported.shapes(picture.height, picture.width)
             lanes = serving_lanes(sum(math.prod(shape) for shape in shapes))
-        encoder = open_encoder(box.CODER_NAMES.index(coder), self.exported.tables, lanes)
+        encoder = open_encoder(CODER_NAMES.index(coder), self.exported.tables, lanes)
         visitor = SliceEncoder(self.exported.analysis(picture.rgb, rung), encoder)
         y_hat = walk(self.exported, visitor)
         streams, escapes = encoder.finish()
-        data = box.pack(
-            box.Container(
+        data = pack(
+            Container(
                 fingerprint=self.info.fingerprint,
                 profile=self.info.config["profile"],
                 quality=byte,
                 height=picture.height,
                 width=picture.width,
                 gray=picture.gray,
-                coder=box.CODER_NAMES.index(coder),
+                coder=CODER_NAMES.index(coder),
                 streams=streams,
                 escapes=escapes,
                 alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
-                checksum=box.symbols_checksum(visitor.symbols),
+                checksum=symbols_checksum(visitor.symbols),
             )
         )
         return Encoded(data, rung, self, picture, y_hat)
@@ -136,7 +137,7 @@ class Codec:
         visitor = SliceDecoder(self.exported.shapes(height, width), decoder)
         y_hat = walk(self.exported, visitor)
         decoder.finish()
-        if box.symbols_checksum(visitor.symbols) != container.checksum:
+        if symbols_checksum(visitor.symbols) != container.checksum:
             raise ModelError(
                 f"{name}: the decoded symbols differ from the encoder's; the file is damaged, or "
                 f"{self.name} computes otherwise here (another processor or TensorFlow)"
@@ -163,20 +164,20 @@ class Codec:
         lowest, highest = self.qualities
         if not lowest <= quality <= highest:
             raise InputError(f"quality is from {lowest} to {highest}, not {quality:g}")
-        return round((quality - 1) * box.QUALITY_STEPS)
+        return round((quality - 1) * QUALITY_STEPS)
 
     def rung(self, byte):
         """Place on the ladder of lambdas for a file's quality byte; beyond its end, the end."""
         if self.qualities is None:
             return 0.0
         rungs = len(self.info.config["lambdas"]) - 1
-        share = byte / box.QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
+        share = byte / QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
         return min(share, 1.0) * rungs
 
 
 @functools.lru_cache(maxsize=4)
 def _open(path):
-    return Codec(export.read_info(path))
+    return Codec(installed.read_info(path))
 
 
 def load(name_or_dir=None):
@@ -185,7 +186,7 @@ def load(name_or_dir=None):
     Args: name_or_dir: None for the bundled default.
     Raises: ModelError if there is no such model.
     """
-    return _open(export.find(name_or_dir).path)
+    return _open(installed.find(name_or_dir).path)
 
 
 def decode_file_bytes(data, name="input", max_pixels=None):
@@ -197,5 +198,7 @@ def decode_file_bytes(data, name="input", max_pixels=None):
         max_pixels: larger pictures are refused; None for `container.DEFAULT_MAX_PIXELS`.
     Raises: ContainerError, ModelError.
     """
-    container = box.unpack(data, name, max_pixels)
-    return _open(export.find_fingerprint(container.fingerprint, name).path).decode(container, name)
+    container = unpack(data, name, max_pixels)
+    return _open(installed.find_fingerprint(container.fingerprint, name).path).decode(
+        container, name
+    )

@@ -12,12 +12,14 @@ import keras
 import numpy as np
 
 from tfcodec import models
+from tfcodec.coding.format import PROFILE_FLOAT32, padded
 from tfcodec.entropy.factorized import FactorizedPrior
 from tfcodec.entropy.walk import TablePrior
-from tfcodec.errors import InputError, ModelError
+from tfcodec.errors import InputError, ModelError, NotFreezable
 from tfcodec.exact import layers as exact
-from tfcodec.exact import specification
-from tfcodec.exports import write as export
+from tfcodec.exact import proof, specification
+from tfcodec.exports import loaded, write
+from tfcodec.exports.weights import dequantised, read_weights, stored_weights
 
 DEFAULT_PROFILE = "exact-10"
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
@@ -37,15 +39,15 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     Returns: the `ModelInfo` of the new export.
     Raises: ModelError if the model cannot be frozen, or is; InputError without pictures.
     """
-    export.check_target(os.path.normpath(directory))
+    write.check_target(os.path.normpath(directory))
     if not pictures:
         raise InputError("no pictures to calibrate with")
-    if info.config["profile"] != export.PROFILE_FLOAT32:
+    if info.config["profile"] != PROFILE_FLOAT32:
         raise ModelError(f"{info.name} is frozen already, to profile {info.config['profile']}")
     model, config = rebuild(info)
     try:
         chains = model.entropy_chains()
-    except ValueError as error:
+    except NotFreezable as error:
         raise ModelError(f"{info.name} stays portable: no, since {error}") from error
     for prior in model.layers:
         if isinstance(prior, FactorizedPrior):
@@ -60,20 +62,20 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     for chain in chains:
         try:
             frozen = exact.freeze(chain, calibration, specification.PROFILES[profile])
-        except ValueError as error:
+        except NotFreezable as error:
             raise ModelError(f"{info.name} cannot be frozen to {profile}: {error}") from error
         exact.swap(chain, frozen)
         convs += frozen
     with exact.by_the_specification():
-        answer = export.known_answer(Walked(model))
-    if export.known_answer(Walked(model)) != answer:
+        answer = proof.known_answer(Walked(model))
+    if proof.known_answer(Walked(model)) != answer:
         raise ModelError(f"{info.name}: this machine does not compute {profile} exactly")
     note = {key: info.config[key] for key in KEPT if key in info.config}
     note |= {"profile": specification.PROFILES[profile].number, "portable": True}
     note["exact"] = {
         "profile": profile,
         "frozen_from": info.config["fingerprint"],
-        "sha256": export.integers_hash(convs),
+        "sha256": proof.integers_hash(convs),
         "known_answer": answer,
         "convolutions": [conv.describe() for conv in convs],
     }
@@ -82,7 +84,7 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     weights = next(dtype for dtype in ("int8", "bfloat16", "float32") if dtype in dtypes)
     model_name = info.config["model"]
     preset = info.config["preset"]
-    return export.save(model, directory, model_name, preset, config, name, weights, note)
+    return write.save(model, directory, model_name, preset, config, name, weights, note)
 
 
 def rebuild(info, as_float=False):
@@ -91,9 +93,9 @@ def rebuild(info, as_float=False):
     Args: as_float: a frozen export, too, becomes a model for training, by what its integers mean.
     Raises: ModelError if the export is incomplete.
     """
-    stored = export.stored_weights(info)
-    frozen = [] if as_float else export.frozen_convolutions(info, stored)
-    stored = export.read_weights(info.path) if as_float else export.dequantised(info, stored)
+    stored = stored_weights(info)
+    frozen = [] if as_float else proof.frozen_convolutions(info.config, stored)
+    stored = read_weights(info.path) if as_float else dequantised(info, stored)
     convs = {conv.name: conv for conv in frozen}
     module = models.module(info.config["model"])
     fields = {
@@ -112,7 +114,7 @@ def rebuild(info, as_float=False):
     return model, config
 
 
-class Walked(export.Exported):
+class Walked(loaded.Exported):
     """A Keras model as the codec sees an export: the walk's steps in numpy, on any backend."""
 
     def __init__(self, model):
@@ -129,7 +131,7 @@ class Walked(export.Exported):
 
 
 def _padded(picture, stride):
-    height, width = (-(-side // stride) * stride for side in picture.shape[:2])
+    height, width = (padded(side, stride) for side in picture.shape[:2])
     rows, columns = height - picture.shape[0], width - picture.shape[1]
     x = np.pad(picture, ((0, rows), (0, columns), (0, 0)), mode="edge")
     return np.float32(x[None]) / 255.0

@@ -17,8 +17,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tfcodec import codec, pictures
 from tfcodec.coding import container
+from tfcodec.coding.format import MAGIC
 from tfcodec.errors import ContainerError, InputError, TfcodecError
-from tfcodec.exports import write as export
+from tfcodec.exports import installed
 from tfcodec.pictures import reader
 
 FORMAT = "TFCD"
@@ -48,7 +49,7 @@ class TfcdImageFile(ImageFile.ImageFile):
         if self._container is not None:
             name = self._name()
             try:
-                info = export.find_fingerprint(self._container.fingerprint, name)
+                info = installed.find_fingerprint(self._container.fingerprint, name)
                 picture = codec.load(info.path).decode(self._container, name)
             except TfcodecError as error:
                 raise OSError(str(error)) from error
@@ -65,7 +66,7 @@ class TfcdImageFile(ImageFile.ImageFile):
 
 
 def _accept(prefix):
-    return prefix.startswith(container.MAGIC)
+    return prefix.startswith(MAGIC)
 
 
 def _save(image, file, filename):

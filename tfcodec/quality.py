@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+LOWEST, HIGHEST = 1, 8
+
 
 def best_within(limit: int, qualities: Sequence, encode: Callable, size: Callable = len):
     """Bisects over ascending qualities for the last one whose file has at most `limit` bytes.

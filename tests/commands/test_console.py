@@ -21,6 +21,7 @@ from PIL import Image
 
 from tfcodec import pictures
 from tfcodec.coding import container
+from tfcodec.coding.format import CODER_NAMES, MAGIC
 from tfcodec.commands import console as cli
 from tfcodec.errors import ModelError
 from tfcodec.pictures import writer
@@ -64,7 +65,7 @@ class StandIn:
                 height=picture.height,
                 width=picture.width,
                 gray=picture.gray,
-                coder=container.CODER_NAMES.index(coder),
+                coder=CODER_NAMES.index(coder),
                 streams=(bytes(100 + STEP_BYTES * byte),),
                 escapes=(),
                 alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
@@ -448,7 +449,7 @@ class TestFailures:
         _, _, err = tfcodec("decode", "huge.tfcd")
         assert "huge.tfcd: not a tfcodec file" in err
         with open("huge.tfcd", "r+b") as file:
-            file.write(container.MAGIC)
+            file.write(MAGIC)
         _, _, err = tfcodec("decode", "huge.tfcd", "--max_pixels", "10000")
         assert "larger than any sound file of 10000 pixels" in err
 

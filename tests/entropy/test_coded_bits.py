@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfcodec.coding import mixtures
-from tfcodec.coding.container import TFC, Container, pack, part_sizes
+from tfcodec.coding.container import Container, pack, part_sizes
+from tfcodec.coding.format import TFC
 from tfcodec.coding.range_coder import RangeEncoder
 from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy import gaussian, mixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcodec.entropy import gaussian
+from tfcodec.entropy import chains, gaussian
 from tfcodec.exact import layers as exact
 from tfcodec.exact import specification
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
@@ -44,10 +44,7 @@ def frozen(layer, channels, profile, slope=1.0, blocks=None, seed=0):
         kernel,
         bias,
         in_scale,
-        0.3 * reach.max(0),
-        np.zeros(reach.shape[1]),
-        -most,
-        most,
+        specification.Meaning(0.3 * reach.max(0), np.zeros(reach.shape[1]), -most, most),
         profile,
         blocks=blocks,
         slope=specification.slope_ratio(slope),
@@ -150,17 +147,15 @@ def test_blocks_of_unlike_ranges_keep_their_digits():
     fields = dict(
         name="c", transposed=0, kernel_size=(1, 1), pads=((0, 0), (0, 0)), strides=(1, 1), factor=1
     )
-    low, high, profile = np.full(4, -511), np.full(4, 511), specification.PROFILES["exact-10"]
-    scales = np.full(4, 2.0), np.zeros(4)
+    profile = specification.PROFILES["exact-10"]
+    output = specification.Meaning(np.full(4, 2.0), np.zeros(4), np.full(4, -511), np.full(4, 511))
     kept = {}
     for blocks in ((8,), (4, 4)):
         conv = specification.quantise(
             kernel,
             np.zeros(4),
             in_scale,
-            *scales,
-            low,
-            high,
+            output,
             profile,
             **fields,
             blocks=blocks,
@@ -257,7 +252,7 @@ def owner(layers, outputs, channels=6, seed=0):
     rng = np.random.RandomState(seed)
     x = np.rint(rng.standard_t(3, [1, 8, 9, channels]) * 40) / 8
     layer(np.float32(x))
-    chain = exact.Chain(layer, "net", exact.stages(layer.net), outputs, (channels,))
+    chain = chains.FreezableNetwork(layer, "net", chains.stages(layer.net), outputs, (channels,))
     return layer, chain, np.float32(x)
 
 
@@ -311,7 +306,7 @@ def test_networks_that_cannot_be_frozen_say_why():
         pass
 
     with pytest.raises(ValueError, match="net has a Odd between z and an index"):
-        exact.stages(sequential([conv(3, 3), Odd], name="net"))
+        chains.stages(sequential([conv(3, 3), Odd], name="net"))
 
 
 def test_a_backend_without_float64_is_an_error(monkeypatch):

@@ -8,10 +8,9 @@ import pytest
 from keras import ops, tree
 
 from tfcodec import codec, models, pictures
-from tfcodec.coding import container as box
+from tfcodec.coding import container
 from tfcodec.errors import ModelError
-from tfcodec.exports import tiles
-from tfcodec.exports import write as export
+from tfcodec.exports import loaded, tiles, write
 
 # The systems, narrow: convolutions, wavelets, windows, pairs of latents, gates; small and large.
 NARROW = {"filters": 8, "latents": 12}
@@ -141,7 +140,7 @@ def tiny(request, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("models") / "tiny")
     model = build(request.param, "compact")
     config = models.config(request.param, "compact", **KINDS[request.param, "compact"])
-    return codec.Codec(export.export(model, folder, request.param, "compact", config))
+    return codec.Codec(write.write(model, folder, request.param, "compact", config))
 
 
 @pytest.mark.parametrize("size", [(700, 900), (301, 1100)])
@@ -156,7 +155,7 @@ def test_a_tiled_picture_is_coded_as_a_whole_one(tiny, monkeypatch, size):
     tiled = tiny.encode(source)
     count = told[-1][1]
     assert count > 2 and told == [(k, count) for k in range(1, count + 1)]
-    decoded = tiny.decode(box.unpack(tiled.data)).rgb
+    decoded = tiny.decode(container.unpack(tiled.data)).rgb
     np.testing.assert_array_equal(decoded, tiled.reconstruction().rgb)
     # Sums may take another order in a tile: hardly any latent lies so near to a half.
     assert np.mean(decoded != shown) < 1e-3
@@ -171,7 +170,7 @@ def test_a_tiled_picture_is_coded_as_a_whole_one(tiny, monkeypatch, size):
 def test_a_model_without_tiles_refuses_large_pictures(tiny, monkeypatch):
     monkeypatch.setattr(tiny.exported, "tiling", None)
     assert tiny.encode(pictures.from_array(picture(200, 200))).data
-    monkeypatch.setattr(export, "UNTILED_PIXELS", 256 * 256 - 1)
+    monkeypatch.setattr(loaded, "UNTILED_PIXELS", 256 * 256 - 1)
     with pytest.raises(ModelError, match="tiny sees the whole picture at once, of at most 65535"):
         tiny.encode(pictures.from_array(picture(200, 200)))
 
@@ -179,6 +178,6 @@ def test_a_model_without_tiles_refuses_large_pictures(tiny, monkeypatch):
 def test_a_large_gray_picture_stays_gray(tiny, monkeypatch):
     monkeypatch.setattr(tiles, "ACTIVATION_BYTES", 2**16 * tiny.exported.tiling["bytes_per_pixel"])
     gray = dataclasses.replace(pictures.from_array(picture(300, 400)[..., 0]))
-    decoded = tiny.decode(box.unpack(tiny.encode(gray).data))
+    decoded = tiny.decode(container.unpack(tiny.encode(gray).data))
     assert decoded.gray and decoded.rgb.flags.c_contiguous
     assert np.ptp(decoded.rgb, axis=2).max() == 0

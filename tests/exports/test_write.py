@@ -19,8 +19,9 @@ from tfcodec.coding import container
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import graph
-from tfcodec.exports import write as export
+from tfcodec.exports import graph, installed, loaded, write
+from tfcodec.exports import weights as weights_module
+from tfcodec.exports.weights import quantised, read_weights, stored_weights
 from tfcodec.pictures import Picture
 
 
@@ -29,13 +30,13 @@ def tiny(tmp_path_factory):
     """(model, its export with exact weights)"""
     model, config = tiny_exports.tiny_model()
     path = str(tmp_path_factory.mktemp("models") / "tiny")
-    info = export.export(model, path, "mbt2018_mean", "compact", config, weights="float32")
+    info = write.write(model, path, "mbt2018_mean", "compact", config, weights="float32")
     return model, info
 
 
 def test_an_export_computes_what_the_model_computes(tiny):
     model, info = tiny
-    exported = export.Exported(info)
+    exported = loaded.Exported(info)
     x = np.random.RandomState(0).randint(0, 256, [128, 64, 3]).astype(np.uint8)
     rung = np.float32([2.5])
     latents = model.analysis(np.float32(x[None]) / 255, rung)
@@ -50,8 +51,8 @@ def test_an_export_computes_what_the_model_computes(tiny):
 def test_weights_read_without_tensorflow_are_the_models(tiny):
     model, info = tiny
     code = (
-        "import sys, numpy as np; from tfcodec.exports import write; "
-        "w = write.read_weights(sys.argv[1]);"
+        "import sys, numpy as np; from tfcodec.exports import weights; "
+        "w = weights.read_weights(sys.argv[1]);"
         "assert 'tensorflow' not in sys.modules; np.savez(sys.argv[2], **w)"
     )
     path = os.path.join(os.path.dirname(info.path), "weights.npz")
@@ -77,12 +78,12 @@ def test_training_starts_from_an_export(tiny):
 def test_the_fingerprint_follows_the_weights_and_nothing_else(tiny, tmp_path):
     model, info = tiny
     config = tiny_exports.tiny_model()[1]
-    same = export.export(
+    same = write.write(
         model, str(tmp_path / "same"), "mbt2018_mean", "compact", config, weights="float32"
     )
     assert same.fingerprint == info.fingerprint
     model.variables[0].assign(np.array(model.variables[0]) * 1.01)
-    other = export.export(
+    other = write.write(
         model, str(tmp_path / "other"), "mbt2018_mean", "compact", config, weights="float32"
     )
     assert other.fingerprint != info.fingerprint
@@ -106,14 +107,14 @@ assert not [m for m in sys.modules if m.startswith(('tfcodec', 'tensorflow_compr
 
 def test_a_folder_that_is_no_export_is_named(tmp_path):
     with pytest.raises(ModelError, match="not an exported model"):
-        export.read_info(tmp_path)
+        installed.read_info(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"name": "x"}))
     with pytest.raises(ModelError, match="cannot be loaded, it is incomplete"):
-        export.Exported(export.read_info(tmp_path))
+        loaded.Exported(installed.read_info(tmp_path))
 
 
 def test_one_trace_serves_every_size(tiny):
-    exported = export.Exported(tiny[1])
+    exported = loaded.Exported(tiny[1])
     counts = []
     for side in (64, 100, 200):
         exported.analysis(np.zeros([side, side + 30, 3], np.uint8), 1.0)
@@ -125,7 +126,7 @@ def test_a_folder_of_something_else_is_not_replaced(tiny, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     model, config = tiny_exports.tiny_model()
     with pytest.raises(InputError, match="exists and is no export; it is not replaced"):
-        export.export(model, str(tmp_path), "mbt2018_mean", "compact", config)
+        write.write(model, str(tmp_path), "mbt2018_mean", "compact", config)
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
@@ -134,12 +135,12 @@ def test_transforms_in_bfloat16_leave_the_entropy_model_in_float32(tmp_path):
     config = models.config("weconvene", "compact", filters=12, latents=8, hyper_latents=8, **slices)
     model = models.weighted("weconvene", config)
     infos = {
-        precision: export.export(
+        precision: write.write(
             model, str(tmp_path / precision), "weconvene", "compact", config, precision=precision
         )
         for precision in models.PRECISIONS
     }
-    exact, rough = (export.Exported(info) for info in infos.values())
+    exact, rough = (loaded.Exported(info) for info in infos.values())
     rng = np.random.default_rng(0)
     symbols = [rng.integers(-3, 4, shape, dtype=np.int32) for shape in exact.shapes(96, 96)]
     states = [{}, {}]
@@ -173,7 +174,7 @@ def test_graphs_hold_no_more_than_they_need(tiny):
             if node.op == "Const" and not node.input
         ]
         assert len(constants) == len(set(constants))
-    module, paths = export.Exported(info).module, list(info.config["weights"])
+    module, paths = loaded.Exported(info).module, list(info.config["weights"])
     reads = {
         name: {
             path
@@ -208,13 +209,13 @@ def in_integers(tmp_path_factory):
     """(a model whose large kernels are most of it, its export with weights in int8)"""
     model, config = tiny_exports.tiny_model(filters=32, latents=32, widths=(32, 32, 32))
     path = str(tmp_path_factory.mktemp("models") / "integers")
-    return model, export.export(model, path, "mbt2018_mean", "compact", config, weights="int8")
+    return model, write.write(model, path, "mbt2018_mean", "compact", config, weights="int8")
 
 
 def test_the_linear_chains_are_not_stored_in_int8(monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "INT8_FROM", 256)
+    monkeypatch.setattr(weights_module, "INT8_FROM", 256)
     model, config = tiny_exports.tiny_model()
-    info = export.export(
+    info = write.write(
         model, str(tmp_path / "m"), "mbt2018_mean", "compact", config, weights="int8"
     )
     sizes = {v.path: np.prod(v.shape) for v in model.variables if v.path.endswith("/kernel")}
@@ -228,9 +229,9 @@ def test_the_linear_chains_are_not_stored_in_int8(monkeypatch, tmp_path):
 def test_an_export_in_int8_computes_with_its_integers_and_scales(in_integers, tmp_path):
     """A model of the weights that are read computes the same; exported again, it is the same."""
     model, info = in_integers
-    weights = export.read_weights(info.path)
+    weights = read_weights(info.path)
     assert set(weights) == {variable.path for variable in model.variables}
-    stored = export.stored_weights(info)
+    stored = stored_weights(info)
     for variable in model.variables:
         exact, value = np.array(variable), weights[variable.path]
         if stored[variable.path].dtype == np.int8:
@@ -244,11 +245,11 @@ def test_an_export_in_int8_computes_with_its_integers_and_scales(in_integers, tm
 
     config = models.config("mbt2018_mean", "compact", **info.config["config"])
     plain, again = (
-        export.export(model, str(tmp_path / kind), "mbt2018_mean", "compact", config, weights=kind)
+        write.write(model, str(tmp_path / kind), "mbt2018_mean", "compact", config, weights=kind)
         for kind in ("float32", "int8")
     )
     assert again.fingerprint == info.fingerprint != plain.fingerprint
-    ours, theirs = export.Exported(info), export.Exported(plain)
+    ours, theirs = loaded.Exported(info), loaded.Exported(plain)
     x = np.random.RandomState(0).randint(0, 256, [70, 90, 3]).astype(np.uint8)
     latents = ours.analysis(x, 2.5)
     symbols = [np.rint(latent).astype(np.int32) for latent in latents]
@@ -275,10 +276,10 @@ def test_each_kind_of_weights_is_half_of_the_one_before(in_integers, tmp_path):
     model, info = in_integers
     config = models.config("mbt2018_mean", "compact", **info.config["config"])
     infos = [
-        export.export(model, str(tmp_path / kind), "mbt2018_mean", "compact", config, weights=kind)
+        write.write(model, str(tmp_path / kind), "mbt2018_mean", "compact", config, weights=kind)
         for kind in ("float32", "bfloat16")
     ]
-    tables = export.Exported(info).tables  # integers, the same in all
+    tables = loaded.Exported(info).tables  # integers, the same in all
     others = sum(array.nbytes for array in (tables.lookup, tables.offsets, tables.sizes))
     data = "1/variables/variables.data-00000-of-00001"
     sizes = [os.path.getsize(os.path.join(i.path, data)) - others for i in (*infos, info)]
@@ -293,11 +294,11 @@ def test_a_damaged_export_in_int8_is_named(in_integers, tmp_path):
     scale = config["weights"].pop(kernel + "/scale")
     pathlib.Path(path, "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=f"the scale of {kernel} is missing"):
-        export.read_weights(path)
+        read_weights(path)
     config["weights"][kernel + "/scale"] = {**scale, "offset": 2**30}
     pathlib.Path(path, "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="the model's weights are incomplete or damaged"):
-        export.read_weights(path)
+        read_weights(path)
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 5, 4), (7, 4)])
@@ -306,9 +307,9 @@ def test_quantising_twice_is_quantising_once(shape):
     for size in (1e-41, 1e-20, 1.0, 1e20):
         kernel = np.float32(rng.normal(size=shape) * size)
         kernel[..., 1] = 0
-        integers, scale = export.quantised(kernel)
+        integers, scale = quantised(kernel)
         value = integers * scale
         assert not value[..., 1].any() and value.dtype == np.float32
         assert np.all(np.abs(value - kernel) <= 0.51 * scale) or size < 1e-38
-        for once, twice in zip((integers, scale), export.quantised(value), strict=True):
+        for once, twice in zip((integers, scale), quantised(value), strict=True):
             np.testing.assert_array_equal(once, twice)

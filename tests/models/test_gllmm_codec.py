@@ -8,11 +8,11 @@ import tensorflow as tf
 from harness import gradients
 
 from tfcodec import codec, losses, models, pictures
-from tfcodec.coding import container as box
 from tfcodec.coding import wavefront
+from tfcodec.coding.container import unpack
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.walk import walk
-from tfcodec.exports import write as export
+from tfcodec.exports import write
 
 TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]
@@ -33,7 +33,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def info(tiny, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("models") / "tiny")
-    return export.export(tiny[0], directory, "gllmm", "compact", tiny[1])
+    return write.write(tiny[0], directory, "gllmm", "compact", tiny[1])
 
 
 def _picture(height, width):
@@ -156,13 +156,11 @@ def test_what_is_decoded_is_what_training_rounds_to(tiny):
 def test_pictures_come_back_from_their_files(info, size):
     tiny = codec.Codec(info)
     encoded = tiny.encode(_picture(*size), 6)
-    container = box.unpack(encoded.data)
+    container = unpack(encoded.data)
     np.testing.assert_array_equal(tiny.decode(container).rgb, encoded.reconstruction().rgb)
     assert 8 * len(container.streams[0]) == pytest.approx(encoded.estimated_bits, rel=0.005, abs=40)
     lanes = tiny.encode(_picture(*size), 6, lanes=4)
-    np.testing.assert_array_equal(
-        tiny.decode(box.unpack(lanes.data)).rgb, encoded.reconstruction().rgb
-    )
+    np.testing.assert_array_equal(tiny.decode(unpack(lanes.data)).rgb, encoded.reconstruction().rgb)
 
 
 def test_a_process_with_another_number_of_threads_decodes_the_same(info, tmp_path):
@@ -184,5 +182,5 @@ for path in folder.glob("*.tfcd"):
         (tmp_path / f"{k}.tfcd").write_bytes(tiny.encode(_picture(*size), 6).data)
     subprocess.run([sys.executable, "-c", code, tmp_path, info.path], check=True)
     for k, size in enumerate(SIZES):
-        again = box.unpack((tmp_path / f"{k}.again").read_bytes())
+        again = unpack((tmp_path / f"{k}.again").read_bytes())
         assert tiny.decode(again).rgb.shape == (*size, 3)

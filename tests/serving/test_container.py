@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcodec.coding import container as box
+from tfcodec.coding.container import Container, symbols_checksum
+from tfcodec.coding.container import pack as container_pack
+from tfcodec.coding.container import unpack as container_unpack
+from tfcodec.coding.format import TFC
 from tfcodec.errors import ContainerError
 from tfcodec.serving import container as stock_container
 
@@ -45,14 +48,14 @@ def random_container(rng):
     lengths = rng.integers(0, rng.choice([0, 2, 50, 400]) + 1, lanes)
     if rng.random() < 0.2:  # unlike each other, so that the Rice parameter must grow
         lengths = np.minimum(rng.integers(0, 20, lanes) ** 5, 2**19 // lanes)
-    return box.Container(
+    return Container(
         fingerprint=rng.bytes(4),
         profile=int(rng.integers(256)),
         quality=int(rng.integers(256)),
         height=int(rng.integers(1, 2000)),
         width=int(rng.integers(1, 2000)),
         gray=bool(rng.integers(2)),
-        coder=box.TFC,
+        coder=TFC,
         streams=tuple(rng.bytes(int(length)) for length in lengths),
         escapes=tuple(rng.integers(-32767, 32768, rng.integers(0, 5)).tolist()),
         alpha=rng.bytes(int(rng.integers(1, 300))) if rng.random() < 0.5 else None,
@@ -65,11 +68,11 @@ def check_same(data):
     fields, error = unpack(data)
     error = error.numpy().decode()
     try:
-        there = box.unpack(data, "k.tfcd", MAX_PIXELS)
+        there = container_unpack(data, "k.tfcd", MAX_PIXELS)
     except ContainerError as refusal:
         assert error, f"the graph takes what container.py refuses: {refusal}"
         return str(refusal).removeprefix("k.tfcd: "), error
-    if there.coder != box.TFC:
+    if there.coder != TFC:
         assert "this server decodes the coder 0" in error
         return error, error
     assert not error
@@ -115,7 +118,7 @@ def test_the_crc_is_that_of_zlib(size):
 def test_both_readers_and_writers_agree_on_sound_files(seed):
     rng = np.random.default_rng(seed)
     for _ in range(30):
-        data = box.pack(random_container(rng))
+        data = container_pack(random_container(rng))
         assert check_same(data) == ("", "")
         assert pack(unpack(data)[0]).numpy() == data
 
@@ -123,7 +126,7 @@ def test_both_readers_and_writers_agree_on_sound_files(seed):
 @pytest.mark.parametrize("seed", range(2))
 def test_both_readers_refuse_the_same_files_mostly_in_the_same_words(seed):
     rng = np.random.default_rng(100 + seed)
-    sentences = [check_same(mutate(rng, box.pack(random_container(rng)))) for _ in range(200)]
+    sentences = [check_same(mutate(rng, container_pack(random_container(rng)))) for _ in range(200)]
     refused = [pair for pair in sentences if pair[0] and "CRC" not in pair[0]]
     assert len(refused) > 40 and len({theirs.split()[0] for theirs, _ in refused}) > 7
     same = [theirs == ours for theirs, ours in refused]
@@ -132,7 +135,7 @@ def test_both_readers_refuse_the_same_files_mostly_in_the_same_words(seed):
 
 def test_every_truncation_is_refused():
     rng = np.random.default_rng(7)
-    data = box.pack(random_container(rng))[:300]
+    data = container_pack(random_container(rng))[:300]
     for length in range(len(data)):
         check_same(data[:length])
 
@@ -154,8 +157,8 @@ def test_a_file_too_long_is_not_even_looked_at():
 )
 def test_both_readers_refuse_what_a_picture_cannot_need(height, width, size, message):
     container = random_container(np.random.default_rng(0))
-    changes = dict(coder=box.TFC, streams=(bytes(size),), escapes=(), alpha=None)
-    data = box.pack(dataclasses.replace(container, height=height, width=width, **changes))
+    changes = dict(coder=TFC, streams=(bytes(size),), escapes=(), alpha=None)
+    data = container_pack(dataclasses.replace(container, height=height, width=width, **changes))
     there, here = check_same(data)
     assert here.startswith(message) and bool(here) == bool(there) == bool(message), here
 
@@ -165,4 +168,4 @@ def test_the_symbols_checksum_is_that_of_the_container():
     arrays = [rng.integers(-32767, 32768, shape).astype(np.int32) for shape in ((3, 5), (70_000,))]
     specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
     checksum = graph(*specs)(lambda *arrays: stock_container.symbols_checksum(arrays))
-    assert int(checksum(*arrays)) == box.symbols_checksum(arrays)
+    assert int(checksum(*arrays)) == symbols_checksum(arrays)

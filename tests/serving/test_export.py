@@ -20,10 +20,10 @@ from PIL import Image
 from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 
 from tfcodec import codec, pictures
-from tfcodec.coding import container as box
+from tfcodec.coding.container import pack, unpack
 from tfcodec.commands import console as cli
 from tfcodec.errors import InputError, ModelError, TfcodecError
-from tfcodec.exports import write as export
+from tfcodec.exports import installed, loaded, weights
 from tfcodec.serving import export as serving
 
 HERE = pathlib.Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def command(tmp_path_factory):
 def tiny(command):
     """(codec of a small model, folder of its export for servers)"""
     _, path, _, folder, *_ = command[0]
-    return codec.Codec(export.read_info(path)), folder
+    return codec.Codec(installed.read_info(path)), folder
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +81,7 @@ def test_the_server_decodes_what_tfcodec_wrote(tiny, signatures, lanes, channels
     file = there.encode(picture, 8, lanes=lanes).data
     ((shown, error),) = decode(signatures, file)
     assert error == b""
-    np.testing.assert_array_equal(
-        png_pixels(shown), pictures.to_array(there.decode(box.unpack(file)))
-    )
+    np.testing.assert_array_equal(png_pixels(shown), pictures.to_array(there.decode(unpack(file))))
 
 
 KINDS = {
@@ -103,7 +101,7 @@ def test_every_kind_of_png_is_taken_as_tfcodec_takes_it(tiny, signatures, tmp_pa
     there = tiny[0].encode(pictures.read(path), lanes="serving").data
     ((file, error),) = encode(signatures, path.read_bytes())
     assert error == b""
-    ours, theirs = box.unpack(file), box.unpack(there)
+    ours, theirs = unpack(file), unpack(there)
     assert (ours.gray, ours.checksum) == (theirs.gray, theirs.checksum)
     shown = [pictures.to_array(tiny[0].decode(file)) for file in (ours, theirs)]
     np.testing.assert_array_equal(*shown)
@@ -115,7 +113,7 @@ def test_a_jpeg_is_taken(tiny, signatures):
     buffer = io.BytesIO()
     Image.fromarray(smooth).save(buffer, "JPEG", quality=95, subsampling=0)
     ((file, error),) = encode(signatures, buffer.getvalue())
-    assert error == b"" and box.unpack(file).height == 100
+    assert error == b"" and unpack(file).height == 100
     buffer.truncate(400)
     assert encode(signatures, buffer.getvalue())[0][1] == b"the picture is damaged or truncated"
 
@@ -179,7 +177,7 @@ def mutations(tiny, count):
         tiny[0].encode(pictures.from_array(noise), 4, lanes=16).data,
         tiny[0].encode(pictures.from_array(noise[..., 0]), 2, lanes=2).data,
     ]
-    assert box.unpack(files[0]).escapes
+    assert unpack(files[0]).escapes
     for number in range(count):
         data = mutate(random, files[number % len(files)])
         yield with_valid_checksum(data) if number % 2 else data
@@ -192,7 +190,7 @@ def test_the_server_refuses_what_tfcodec_refuses_and_nothing_else(tiny, signatur
         batch = files[start : start + 30]
         for data, (shown, error) in zip(batch, decode(signatures, *batch), strict=True):
             try:
-                picture = tiny[0].decode(box.unpack(data, "k", MAX_PIXELS), "k")
+                picture = tiny[0].decode(unpack(data, "k", MAX_PIXELS), "k")
             except TfcodecError as refusal:
                 assert error and not shown, f"served what is refused: {refusal}"
                 refused.add(error.decode().split()[0])
@@ -205,7 +203,7 @@ def test_the_server_refuses_what_tfcodec_refuses_and_nothing_else(tiny, signatur
 def test_damaged_alpha_is_refused(tiny, signatures):
     import dataclasses
 
-    container = box.unpack(tiny[0].encode(pictures.from_array(pixels(0, channels=4)), lanes=2).data)
+    container = unpack(tiny[0].encode(pictures.from_array(pixels(0, channels=4)), lanes=2).data)
     alpha = container.alpha
     text = b"\0\0\0\x03tEXta\0b" + (0x13F43F2C).to_bytes(4, "big")
     damaged = [
@@ -216,7 +214,7 @@ def test_damaged_alpha_is_refused(tiny, signatures):
         alpha[:50] + b"???" + alpha[53:],
         alpha[:24] + b"\x10" + alpha[25:],
     ]
-    files = [box.pack(dataclasses.replace(container, alpha=a)) for a in (*damaged, alpha)]
+    files = [pack(dataclasses.replace(container, alpha=a)) for a in (*damaged, alpha)]
     errors = [error.decode() for _, error in decode(signatures, *files)]
     assert all(error.startswith("the alpha part ") for error in errors[:-1]), errors
     assert errors[-1] == ""
@@ -226,7 +224,7 @@ def test_the_served_model_needs_tensorflow_alone(tiny):
     run_host([tiny], pixels(0))
     there, folder = tiny
     file, shown = ((pathlib.Path(folder) / part).read_bytes() for part in ("p.tfcd", "p.there"))
-    np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
+    np.testing.assert_array_equal(png_pixels(shown), there.decode(unpack(file)).rgb)
 
 
 HOSTS = {
@@ -239,7 +237,7 @@ HOSTS = {
 def served_hosts(tiny, tmp_path_factory):
     """(codec, served folder) of the small model and of each installed portable one."""
     pairs = [tiny]
-    for info in export.installed():
+    for info in installed.models():
         if info.config["portable"]:
             folder = str(tmp_path_factory.mktemp("portable") / info.name)
             serving.export(info, folder, max_pixels=MAX_PIXELS)
@@ -255,13 +253,13 @@ def test_another_host_shows_the_picture_or_says_why_not(served_hosts, host):
     for there, folder in served_hosts:
         folder, portable = pathlib.Path(folder), there.info.config["portable"]
         shown, error = (folder / "p.there").read_bytes(), (folder / "p.error").read_text()
-        expected = np.int16(there.decode(box.unpack((folder / "p.tfcd").read_bytes())).rgb)
+        expected = np.int16(there.decode(unpack((folder / "p.tfcd").read_bytes())).rgb)
         if error:
             assert not portable and not shown
             assert error.startswith("the decoded symbols differ from the encoder's")
         else:
             assert np.abs(expected - png_pixels(shown)).max() <= 1
-        file = box.unpack((folder / "p.encoded").read_bytes())
+        file = unpack((folder / "p.encoded").read_bytes())
         try:
             shown = there.decode(file).rgb
         except ModelError as refusal:
@@ -276,19 +274,19 @@ def test_files_of_a_frozen_model_are_decoded_exactly(served_hosts):
     module = tf.saved_model.load(os.path.join(folder, "1"))
     data = there.encode(pictures.from_array(pixels(2)), 4, lanes="serving").data
     answer = module.signatures["decode_one"](files_bytes=tf.constant(data))
-    expected = there.decode(box.unpack(data)).rgb
+    expected = there.decode(unpack(data)).rgb
     np.testing.assert_array_equal(tf.io.decode_png(answer["png_bytes"]), expected)
-    export.Exported(export.read_info(folder))  # its integers and its answers are the same
+    loaded.Exported(installed.read_info(folder))  # its integers and its answers are the same
 
 
 def test_the_folder_is_an_export_too(tiny):
     there, folder = tiny
-    served = codec.Codec(export.read_info(folder))
+    served = codec.Codec(installed.read_info(folder))
     assert served.info.fingerprint == there.info.fingerprint
     picture = pictures.from_array(pixels(0))
     assert served.encode(picture, 3).data == there.encode(picture, 3).data
-    for name, weight in export.read_weights(there.info.path).items():
-        np.testing.assert_array_equal(export.read_weights(folder)[name], weight)
+    for name, weight in weights.read_weights(there.info.path).items():
+        np.testing.assert_array_equal(weights.read_weights(folder)[name], weight)
 
 
 def test_warm_up_and_configs_are_what_tf_serving_reads(tiny, signatures):
@@ -422,7 +420,7 @@ def test_200_good_and_200_bad_requests_at_once(tiny, service):
     for seed in range(5):
         picture = pictures.from_array(pixels(seed, 48 + 7 * seed, 70, 3 + seed % 2))
         goods.append(tiny[0].encode(picture, 4, lanes="serving").data)
-        expected.append(pictures.to_array(tiny[0].decode(box.unpack(goods[-1]))))
+        expected.append(pictures.to_array(tiny[0].decode(unpack(goods[-1]))))
     bads = [b"", b"nonsense", goods[0][:-7], goods[1] + b"\0", goods[2][:40] + b"?" + goods[2][41:]]
 
     def ask(number):
@@ -452,14 +450,14 @@ def test_the_command_exports_and_encodes_for_servers(tiny, command, tmp_path, ca
     arguments, status, printed = command
     assert status == 0 and "signatures decode, encode" in printed
     limits = {"max_pixels": MAX_PIXELS, "max_turns": 700, "xla": False}
-    assert export.read_info(tiny[1]).config["serving"] == limits
+    assert installed.read_info(tiny[1]).config["serving"] == limits
     assert cli.main(arguments) == 1
     assert "exists already" in capsys.readouterr().err
     picture, file = tmp_path / "p.png", tmp_path / "p.tfcd"
     picture.write_bytes(png(pixels(0, 640, 640)))
     encode = ["encode", str(picture), "-o", str(file), "--model", tiny[0].info.path]
     assert cli.main([*encode, "--profile", "serving"]) == 0
-    assert len(box.unpack(file.read_bytes()).streams) == 2
+    assert len(unpack(file.read_bytes()).streams) == 2
     assert cli.main([*encode, "--profile", "serving", "--coder", "range-coder"]) == 2
 
 

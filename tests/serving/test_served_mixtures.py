@@ -9,7 +9,7 @@ import tiny_exports
 from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 
 from tfcodec import codec, pictures
-from tfcodec.coding import container as box
+from tfcodec.coding import container
 from tfcodec.errors import TfcodecError
 from tfcodec.serving import export as serving
 from tfcodec.serving.mixtures import MAX_QUESTIONS
@@ -57,7 +57,7 @@ def test_the_server_decodes_what_tfcodec_wrote(served, lanes):
     file = there.encode(pictures.from_array(pixels(2, 100, 120)), 8, lanes=lanes).data
     ((shown, error),) = decode(signatures, file)
     assert error == b""
-    np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
+    np.testing.assert_array_equal(png_pixels(shown), there.decode(container.unpack(file)).rgb)
 
 
 def test_forged_files_end_in_a_sentence_or_the_picture_of_tfcodec(served):
@@ -69,7 +69,7 @@ def test_forged_files_end_in_a_sentence_or_the_picture_of_tfcodec(served):
     files = [with_valid_checksum(mutate(random, file)) for _ in range(40)]
     for data, (shown, error) in zip(files, decode(signatures, *files), strict=True):
         try:
-            picture = there.decode(box.unpack(data, "k", MAX_PIXELS), "k")
+            picture = there.decode(container.unpack(data, "k", MAX_PIXELS), "k")
         except TfcodecError as refusal:
             assert error and not shown, refusal
         else:
@@ -95,4 +95,4 @@ def test_a_served_model_of_mixtures_needs_tensorflow_alone(name, tmp_path):
     assert info.fingerprint == there.info.fingerprint
     run_host([(there, folder)], pixels(0))
     file, shown = ((pathlib.Path(folder) / part).read_bytes() for part in ("p.tfcd", "p.there"))
-    np.testing.assert_array_equal(png_pixels(shown), there.decode(box.unpack(file)).rgb)
+    np.testing.assert_array_equal(png_pixels(shown), there.decode(container.unpack(file)).rgb)

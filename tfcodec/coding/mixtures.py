@@ -23,6 +23,8 @@ import functools
 
 import numpy as np
 
+from tfcodec.coding.format import MAX_SYMBOL
+
 FAMILIES = ("gaussian", "laplacian", "logistic")
 COMPONENTS = 9  # three of each family, in the order of FAMILIES
 MEAN_BITS, INVERSE_BITS, WEIGHT_BITS = 6, 14, 15
@@ -35,7 +37,6 @@ TOTAL = 1 << (WEIGHT_BITS + MASS_BITS)  # the whole mass of a mixture
 BINARY_BITS = 14
 BINARY_ROWS = (1 << BINARY_BITS) - 1
 FAR = 1 << 16  # no symbol is as far from any centre
-SYMBOL_LIMIT = 32767
 _BLOCK = 2048  # symbols whose masses are found at once: the temporaries stay in the cache
 
 
@@ -224,7 +225,7 @@ def is_open(state):
 def value(state, xp=np):
     """What the symbols are if their distance is `near`."""
     centre, side, near, *_ = state
-    return xp.clip(centre + side * near, -SYMBOL_LIMIT, SYMBOL_LIMIT)
+    return xp.clip(centre + side * near, -MAX_SYMBOL, MAX_SYMBOL)
 
 
 def binary_row(yes, whole, xp=np):

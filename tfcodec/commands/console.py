@@ -27,9 +27,18 @@ from collections.abc import Callable
 from tfcodec import metrics
 from tfcodec import quality as search
 from tfcodec.coding import container
+from tfcodec.coding.format import (
+    CODER_NAMES,
+    DEFAULT_MAX_PIXELS,
+    MAGIC,
+    MAX_BYTES_PER_PIXEL,
+    QUALITY_STEPS,
+    SPARE_BYTES,
+    TFC,
+)
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 from tfcodec.exact import specification
-from tfcodec.exports import write as export
+from tfcodec.exports import installed, weights
 from tfcodec.files import atomic_write, check_target
 from tfcodec.pictures import Picture, check_format, read, write
 
@@ -103,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     encode.add_argument(
         "--coder",
-        choices=container.CODER_NAMES,
-        default=container.CODER_NAMES[container.TFC],
+        choices=CODER_NAMES,
+        default=CODER_NAMES[TFC],
         help="entropy coder (default: %(default)s)",
     )
     encode.add_argument(
@@ -199,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument(
         "--weights",
-        choices=export.WEIGHTS,
+        choices=weights.WEIGHTS,
         default="float32",
         help="how weights are stored: exactly, in half the bytes, or the largest kernels in a "
         "quarter (default: %(default)s)",
@@ -236,7 +245,7 @@ def add_max_pixels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_pixels",
         type=parse_positive(int),
-        default=container.DEFAULT_MAX_PIXELS,
+        default=DEFAULT_MAX_PIXELS,
         metavar="N",
         help="refuse larger pictures (default: %(default)s)",
     )
@@ -406,12 +415,12 @@ def _encode(arguments: argparse.Namespace) -> int:
         arguments.parser.error(
             f"--reconstruction takes one input, received {len(arguments.inputs)}"
         )
-    if arguments.profile == "serving" and arguments.coder != container.CODER_NAMES[container.TFC]:
+    if arguments.profile == "serving" and arguments.coder != CODER_NAMES[TFC]:
         arguments.parser.error("--profile serving needs the coder tfc")
     jobs = _plan(arguments, ".tfcd", lambda source, out: Job(source, out, arguments.reconstruction))
     console = Console(len(jobs))
     try:
-        info = export.find(arguments.model)
+        info = installed.find(arguments.model)
         for flag in ("quality", "bpp", "target_bytes"):
             if info.qualities is None and getattr(arguments, flag) is not None:
                 raise InputError(f"the model {info.name} has one rate; it takes no --{flag}")
@@ -453,10 +462,10 @@ def _encode_to_rate(model, picture: Picture, arguments: argparse.Namespace):
         wish = f"{limit} bytes of --target_bytes"
     else:
         return model.encode(picture, arguments.quality, **_coding(arguments))
-    steps = round((QUALITIES[1] - QUALITIES[0]) * container.QUALITY_STEPS)
+    steps = round((QUALITIES[1] - QUALITIES[0]) * QUALITY_STEPS)
     quality, encoded = search.best_within(  # 8 encodes at most
         limit,
-        [QUALITIES[0] + step / container.QUALITY_STEPS for step in range(steps + 1)],
+        [QUALITIES[0] + step / QUALITY_STEPS for step in range(steps + 1)],
         lambda quality: model.encode(picture, quality, **_coding(arguments)),
         size=lambda encoded: len(encoded.data),
     )
@@ -479,7 +488,7 @@ def _decode(arguments: argparse.Namespace) -> int:
         data = _read(job.source, arguments.max_pixels)
         packed = container.unpack(data, job.source, arguments.max_pixels)
         check_format(job.picture, alpha=packed.alpha is not None)
-        info = export.find_fingerprint(packed.fingerprint, job.source)
+        info = installed.find_fingerprint(packed.fingerprint, job.source)
         model = _codec().load(info.path)
         model.on_tile = console.tile
         start = time.perf_counter()
@@ -493,11 +502,11 @@ def _decode(arguments: argparse.Namespace) -> int:
 
 def _info(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
-        data = _read(job.source, container.DEFAULT_MAX_PIXELS)
+        data = _read(job.source, DEFAULT_MAX_PIXELS)
         # Nothing is decoded here, so that a picture of any size may be looked at.
         packed = container.unpack(data, job.source, max_pixels=2**70)
         try:
-            info = export.find_fingerprint(packed.fingerprint, job.source)
+            info = installed.find_fingerprint(packed.fingerprint, job.source)
             model, single = f"{info.name} (installed)", info.qualities is None
         except ModelError:
             model, single = "not installed here", False
@@ -508,12 +517,10 @@ def _info(arguments: argparse.Namespace) -> int:
             "picture": f"{packed.width}x{packed.height}, {channels}",
             "size": f"{len(data)} bytes, {8 * len(data) / (packed.width * packed.height):.3f} bpp",
             "bytes": parts,
-            "quality": "one rate"
-            if single
-            else f"{1 + packed.quality / container.QUALITY_STEPS:g}",
+            "quality": "one rate" if single else f"{1 + packed.quality / QUALITY_STEPS:g}",
             "model": f"fingerprint {packed.fingerprint.hex()}, {model}",
             "profile": f"{packed.profile}",
-            "coder": container.CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
+            "coder": CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
         }
         return "\n".join([job.source, *(f"  {key:8}{text}" for key, text in fields.items())])
 
@@ -524,8 +531,8 @@ def _info(arguments: argparse.Namespace) -> int:
 def _models(arguments: argparse.Namespace) -> int:
     console = Console(files=1)
     try:
-        models = export.installed()
-        default = export.find().name if models else None
+        models = installed.models()
+        default = installed.find().name if models else None
     except ModelError as error:
         console.failure(error)
         return 1
@@ -559,7 +566,7 @@ def _models(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
-        info = export.find(job.source)
+        info = installed.find(job.source)
         limits = arguments.max_pixels, arguments.max_turns
         served = _codec("serving.export").export(info, arguments.output, *limits, arguments.xla)
         size = sum(f.stat().st_size for f in pathlib.Path(served.path).rglob("*") if f.is_file())
@@ -570,7 +577,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _freeze(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
-        info = export.find(job.source)
+        info = installed.find(job.source)
         pictures = [read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
         freezing = _codec("freeze")
         frozen = freezing.freeze(info, arguments.output, pictures, arguments.profile)
@@ -616,11 +623,11 @@ def quiet_tensorflow() -> None:
 
 def _read(path: str, max_pixels: int) -> bytes:
     """The bytes of a .tfcd file, and never many more than a file of that many pixels can have."""
-    limit = container.MAX_BYTES_PER_PIXEL * max_pixels + container.SPARE_BYTES
+    limit = MAX_BYTES_PER_PIXEL * max_pixels + SPARE_BYTES
     try:
         with open(path, "rb") as file:
-            start = file.read(len(container.MAGIC))
-            if start != container.MAGIC:
+            start = file.read(len(MAGIC))
+            if start != MAGIC:
                 return start  # enough to be refused: whatever it is, it can be large
             data = start + file.read(limit)
     except FileNotFoundError:

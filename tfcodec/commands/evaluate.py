@@ -16,7 +16,7 @@ from tfcodec.commands import console as cli
 from tfcodec.errors import InputError, ModelError, TfcodecError
 from tfcodec.evaluation import comparison, curves, report, worker
 from tfcodec.evaluation import run as evaluate
-from tfcodec.exports import write as export
+from tfcodec.exports import installed
 from tfcodec.files import atomic_write
 
 DEFAULT_AGAINST = "jpeg,webp,avif"
@@ -174,7 +174,7 @@ def _need_extra_eval() -> None:
 
 def _codecs(arguments: argparse.Namespace, console) -> tuple[list, list[str]]:
     """(the codecs to measure, names of the curves to compare with), as the flags ask."""
-    models = [export.find(name) for name in arguments.models or [None]]
+    models = [installed.find(name) for name in arguments.models or [None]]
     codecs = [evaluate.model(info, arguments.qualities) for info in models]
     against = []
     for name in arguments.against:

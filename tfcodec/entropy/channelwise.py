@@ -23,8 +23,8 @@ import dataclasses
 import keras
 from keras import ops
 
-from tfcodec.entropy import gaussian
-from tfcodec.exact import layers as exact
+from tfcodec.entropy import chains, gaussian
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.bound import lower_bound
 from tfcodec.layers.tcm import ContextAttention
 
@@ -281,15 +281,19 @@ class ChARM(keras.layers.Layer):
 
     def entropy_chains(self):
         """The nets of all slices, see `CodecModel.entropy_chains`."""
-        chains = []
+        networks = []
         for (g, i), layer in zip(self.order, self.slices, strict=True):
             group = self.groups[g]
             if group.attention:
-                raise ValueError(f"its slices are behind an attention of {group.attention} blocks")
+                raise NotFreezable(
+                    f"its slices are behind an attention of {group.attention} blocks"
+                )
             if group.lrp:
-                raise ValueError("its latent residual prediction, a tanh, feeds later slices")
+                raise NotFreezable("its latent residual prediction, a tanh, feeds later slices")
             if group.activation not in SLOPES or group.scale != "log":
-                raise ValueError(f"its slices' nets use {group.activation} and emit {group.scale}")
+                raise NotFreezable(
+                    f"its slices' nets use {group.activation} and emit {group.scale}"
+                )
             known = sum(g.channels for g in self.groups if g.name in group.given)
             known += sum(group.slices[: self._seen(group, i)])
             nets = {"mean": (("mu", layer.filters), ("log_scale", layer.filters))}
@@ -304,8 +308,8 @@ class ChARM(keras.layers.Layer):
                 maps = self.means if name == "mean" else self.scales
                 blocks = (maps, known) if known else (maps,)
                 found = tuple(zip(convs, slopes, strict=True))
-                chains.append(exact.Chain(layer, name, found, outputs, blocks))
-        return chains
+                networks.append(chains.FreezableNetwork(layer, name, found, outputs, blocks))
+        return networks
 
     def start_at(self, spread):
         """Makes coding start at a spread (standard deviation) [C] of all channels, whatever the

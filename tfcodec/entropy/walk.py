@@ -22,9 +22,7 @@ import dataclasses
 
 import numpy as np
 
-SYMBOL_LIMIT = (
-    32767  # symbols are 16-bit; 2^15 on either side of mu is far beyond any trained model
-)
+from tfcodec.coding.format import MAX_SYMBOL
 
 
 def walk(model, code):
@@ -83,7 +81,7 @@ class SliceEncoder:
         np.rint(residual, out=residual)
         # Not-a-number (a broken model) would become an arbitrary integer: make it zero.
         np.nan_to_num(residual, copy=False, nan=0.0)
-        np.clip(residual, -SYMBOL_LIMIT, SYMBOL_LIMIT, out=residual)
+        np.clip(residual, -MAX_SYMBOL, MAX_SYMBOL, out=residual)
         symbols = residual.astype(np.int32)
         del residual
         prior.encode(symbols, self.coder)

@@ -31,7 +31,7 @@ import numpy as np
 from tfcodec import metrics
 from tfcodec.errors import InputError, ModelError, TfcodecError
 from tfcodec.evaluation import curves, worker
-from tfcodec.exports import write as export
+from tfcodec.exports import installed
 from tfcodec.files import atomic_write
 
 DEFAULT_QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
@@ -72,7 +72,7 @@ class Contender:
     version: str
     suffix: str
     ladder: tuple[float | None, ...]
-    info: export.ModelInfo | None = None
+    info: installed.ModelInfo | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class Task:
     outputs = ()  # of a command line's job; here they are the run's own affair
 
 
-def model(info: export.ModelInfo, qualities: Iterable[float] = DEFAULT_QUALITIES) -> Contender:
+def model(info: installed.ModelInfo, qualities: Iterable[float] = DEFAULT_QUALITIES) -> Contender:
     """An installed model at those qualities; one of a single rate has but that."""
     ladder = (None,)
     if info.qualities:

@@ -176,13 +176,13 @@ class _ModelCodec(_Codec):
     def __init__(self, path):
         super().__init__()
         from tfcodec import codec
-        from tfcodec.coding import container
+        from tfcodec.coding.format import QUALITY_STEPS
 
         self._codec = codec.load(path)
         if self._codec.qualities:
             low, high = self._codec.qualities
-            steps = round((high - low) * container.QUALITY_STEPS)
-            self.qualities = [low + step / container.QUALITY_STEPS for step in range(steps + 1)]
+            steps = round((high - low) * QUALITY_STEPS)
+            self.qualities = [low + step / QUALITY_STEPS for step in range(steps + 1)]
 
     def encode(self, picture, quality):
         encoded = self._codec.encode(picture, quality)

@@ -1,8 +1,9 @@
-"""Integer convolutions carried in floating point: `layers.integer` at the speed of matmuls.
+"""Integer convolutions carried in floating point: `exact.specification` at the speed of matmuls.
 
-`freeze` replaces a network of convolutions and leaky ReLUs, a `Chain`, by an `ExactChain`: the same
-function of the same tensors, rounded to integers on the way, and therefore the same on every
-machine, backend and number of threads. Activations travel as float32 that hold integers.
+`freeze` replaces a network of convolutions and leaky ReLUs, a `FreezableNetwork`, by an
+`ExactChain`: the same function of the same tensors, rounded to integers on the way, and therefore
+the same on every machine, backend and number of threads. Activations travel as float32 that hold
+integers.
 
 Two kernels, float64 and float32 in groups of channels, each in two forms, compute the one
 specification.
@@ -10,15 +11,16 @@ specification.
 
 import contextlib
 import dataclasses
-import fractions
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian
+from tfcodec.errors import NotFreezable
 from tfcodec.exact import specification
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
+from tfcodec.layers.watch import watching
 
 HEADROOM = 1.25  # of a channel's range over the largest value seen in calibration
 
@@ -27,7 +29,7 @@ HEADROOM = 1.25  # of a channel's range over the largest value seen in calibrati
 
 
 class ExactConv2D(keras.layers.Layer):
-    """An `integer.Conv`.
+    """An `specification.Conv`.
 
     Args:
         conv: its description, with arrays or without (then `assign` gives them).
@@ -116,7 +118,7 @@ class ExactConv2D(keras.layers.Layer):
 class ExactChain(keras.layers.Layer):
     """Frozen convolutions one after the other, in place of the network that was frozen.
 
-    Args: convs: list of `integer.Conv`.
+    Args: convs: list of `specification.Conv`.
     Input:  [B, h, w, C], float32, multiples of 2^-20, such as decoded latents.
     Output: what the last integers mean: means in 1/64, features, or log(sigma) at a table's levels,
         where rounding cannot move the index that `entropy.gaussian` takes from it.
@@ -184,55 +186,10 @@ def by_the_specification():
 # --------------------------------------------------------------------------------------- freezing
 
 
-@dataclasses.dataclass(frozen=True)
-class Chain:
-    """A network between decoded symbols and a table index, as its owner's attribute.
-
-    owner, attribute: where it is.
-    stages: its float convolutions, each with the slope of the leaky ReLU behind it, or 1.
-    outputs: ((kind, channels), ..) of its last layer: "features", "mu" or "log_scale".
-    blocks: channels of each group of inputs that has a range of its own.
-    """
-
-    owner: object
-    attribute: str
-    stages: tuple
-    outputs: tuple
-    blocks: tuple
-
-
-def stages(network):
-    """The stages of a `keras.Sequential` or of a single convolution.
-
-    Raises: ValueError that says why the network cannot be frozen.
-    """
-    found = []
-    for layer in network.layers if isinstance(network, keras.Sequential) else [network]:
-        slope = _slope(layer)
-        if slope is not None and found and found[-1][1] == 1:
-            found[-1] = (found[-1][0], slope)
-        elif isinstance(layer, _CONVOLUTIONS):
-            found.append((layer, 1))
-        else:
-            raise ValueError(f"{network.name} has a {type(layer).__name__} between z and an index")
-    return tuple(found)
-
-
-_CONVOLUTIONS = (keras.layers.Conv2D, UpConv2D, SubpixelConv2D)
-
-
-def _slope(layer):
-    if isinstance(layer, keras.layers.LeakyReLU):
-        return fractions.Fraction(layer.negative_slope)
-    if isinstance(layer, keras.layers.ReLU):
-        return fractions.Fraction(layer.negative_slope)
-    return None
-
-
 class Calibration:
     """Records the largest absolute value of each channel that enters and leaves convolutions.
 
-    Args: chains: the `Chain`s.
+    Args: chains: the `FreezableNetwork`s.
     As a context manager it listens to every call of their layers, which must be eager.
     """
 
@@ -242,20 +199,17 @@ class Calibration:
         self._slopes = {id(layer): slope for chain in chains for layer, slope in chain.stages}
 
     def __enter__(self):
-        self._call = call = keras.layers.Layer.__call__
-
-        def listening(layer, *args, **kwargs):
-            output = call(layer, *args, **kwargs)
-            if id(layer) in self._layers:
-                self._take(self.inputs, layer, args[0], 1)
-                self._take(self.outputs, layer, output, float(self._slopes[id(layer)]))
-            return output
-
-        keras.layers.Layer.__call__ = listening
+        self._block = watching(self._listen)
+        self._block.__enter__()
         return self
 
-    def __exit__(self, *_):
-        keras.layers.Layer.__call__ = self._call
+    def __exit__(self, *error):
+        self._block.__exit__(*error)
+
+    def _listen(self, layer, inputs, output):
+        if id(layer) in self._layers:
+            self._take(self.inputs, layer, inputs[0], 1)
+            self._take(self.outputs, layer, output, float(self._slopes[id(layer)]))
 
     def _take(self, record, layer, x, slope):
         x = ops.convert_to_numpy(x)
@@ -264,15 +218,15 @@ class Calibration:
 
 
 def freeze(chain, calibration, profile):
-    """The `integer.Conv`s of a `Chain`, after calibration.
+    """The `specification.Conv`s of a `FreezableNetwork`, after calibration.
 
-    Args: profile: an `integer.Profile`.
-    Raises: ValueError if it was not calibrated, or its weights do not fit.
+    Args: profile: an `specification.Profile`.
+    Raises: NotFreezable if it was not calibrated, or its weights do not fit.
     """
     most, convs = profile.input_max, []
     seen = calibration.inputs.get(id(chain.stages[0][0]))
     if seen is None:
-        raise ValueError(f"{chain.attribute} was not used in calibration")
+        raise NotFreezable(f"{chain.attribute} was not used in calibration")
     in_scale, blocks = _power_of_two(seen, most), chain.blocks
     for number, (layer, slope) in enumerate(chain.stages):
         kernel, bias, fields = _convolution(layer)
@@ -280,25 +234,24 @@ def freeze(chain, calibration, profile):
         if number < len(chain.stages) - 1:
             # A channel that was silent gets the range of the liveliest: it may wake.
             seen = np.where(seen > 0, seen, seen.max())
-            out_scale, out_offset = HEADROOM * seen / most, np.zeros_like(seen)
-            low, high = np.full(seen.shape, -most), np.full(seen.shape, most)
+            limit = np.full(seen.shape, most)
+            output = specification.Meaning(
+                HEADROOM * seen / most, np.zeros_like(seen), -limit, limit
+            )
         else:
-            out_scale, out_offset, low, high = _meaning(chain.outputs, seen)
+            output = _meaning(chain.outputs, seen)
         conv = specification.quantise(
             kernel,
             bias,
             in_scale,
-            out_scale,
-            out_offset,
-            low,
-            high,
+            output,
             profile,
             blocks=blocks,
             slope=specification.slope_ratio(float(slope)),
             **fields,
         )
         convs.append(conv)
-        in_scale, blocks = conv.arrays["out_scale"], (len(out_scale),)
+        in_scale, blocks = conv.arrays["out_scale"], (len(output.scale),)
     return convs
 
 
@@ -310,7 +263,7 @@ def _power_of_two(seen, most):
 
 
 def _meaning(outputs, seen):
-    """(out_scale, out_offset, low, high) of a network's last integers."""
+    """Of a network's last integers."""
     parts, first = [], 0
     for kind, channels in outputs:
         ones = np.ones(channels)
@@ -328,7 +281,7 @@ def _meaning(outputs, seen):
             part = (scale, 0.0, -specification.FEATURE_MAX, specification.FEATURE_MAX)
         parts.append([value * ones for value in part])
         first += channels
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    return specification.Meaning(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def float_path(layer):
@@ -338,7 +291,7 @@ def float_path(layer):
 
 
 def _convolution(layer):
-    """(kernel [rows, columns, C, O], bias [O], other fields of `integer.Conv`) of a float layer."""
+    """(kernel [rows, columns, C, O], bias [O], other fields of a `Conv`) of a float layer."""
     factor, transposed, strides = 1, 0, (1, 1)
     name = float_path(layer)
     if isinstance(layer, SubpixelConv2D):
@@ -353,7 +306,7 @@ def _convolution(layer):
     else:
         strides = tuple(layer.strides)
         if not isinstance(layer, DownConv2D) and (layer.padding != "same" or strides != (1, 1)):
-            raise ValueError(f"{name} pads in a way that is not supported")
+            raise NotFreezable(f"{name} pads in a way that is not supported")
         pads = tuple(((k - 1) // 2, k // 2) for k in kernel.shape[:2])
         if isinstance(layer, DownConv2D):
             pads = tuple(((k - 1) // 2,) * 2 for k in kernel.shape[:2])

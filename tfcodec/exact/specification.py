@@ -28,6 +28,8 @@ import math
 
 import numpy as np
 
+from tfcodec.errors import NotFreezable
+
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
@@ -239,23 +241,32 @@ def slope_ratio(slope):
     return numerator, bits
 
 
-def quantise(kernel, bias, in_scale, out_scale, out_offset, low, high, profile, **fields):
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What an output's integers mean, (integer x scale + offset), and their range; arrays [O]."""
+
+    scale: np.ndarray
+    offset: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def quantise(kernel, bias, in_scale, output, profile, **fields):
     """The `Conv` nearest to a float convolution.
 
     Args:
         kernel: float [rows, columns, C, O]; bias: float [O].
-        in_scale: what an integer of the input means [C]; out_scale, out_offset: and of the output
-            [O / factor^2].
-        low, high: range of the output's integers, [O / factor^2].
+        in_scale: what an integer of the input means [C].
+        output: `Meaning` of those of the output, arrays [O / factor^2].
         profile: a `Profile`.
         fields: the other fields of `Conv`, but `groups`.
-    Raises: ValueError if a weight does not fit.
+    Raises: NotFreezable if a weight does not fit.
     """
     phases = fields["factor"] ** 2
     blocks, outputs = fields["blocks"], kernel.shape[-1]
-    scale = np.tile(np.float64(np.float32(out_scale)), phases)
+    scale = np.tile(np.float64(np.float32(output.scale)), phases)
     folded = np.float64(kernel) * np.float64(in_scale)[:, None] / scale
-    real_bias = (np.float64(bias) - np.tile(np.float64(np.float32(out_offset)), phases)) / scale
+    real_bias = (np.float64(bias) - np.tile(np.float64(np.float32(output.offset)), phases)) / scale
 
     # The finest shift at which the largest weight of a block still fits.
     spans = np.split(folded, np.cumsum(blocks)[:-1], axis=2)
@@ -263,7 +274,7 @@ def quantise(kernel, bias, in_scale, out_scale, out_offset, low, high, profile, 
     with np.errstate(divide="ignore"):
         shifts = np.minimum(np.floor(np.log2(profile.weight_max / largest)), 30)
     if shifts.min() < 0:
-        raise ValueError(
+        raise NotFreezable(
             f"{fields['name']}: a weight of {largest.max():.3g} steps of the output does not fit "
             f"{profile.weight_bits} bits"
         )
@@ -279,11 +290,11 @@ def quantise(kernel, bias, in_scale, out_scale, out_offset, low, high, profile, 
             "kernel": np.rint(folded * 2.0**each).astype(np.int16),
             "bias": np.clip(wide_bias, -(2**31) + 1, 2**31 - 1).astype(np.int32),
             "shifts": shifts.astype(np.int8),
-            "low": np.tile(np.int32(low), phases),
-            "high": np.tile(np.int32(high), phases),
+            "low": np.tile(np.int32(output.low), phases),
+            "high": np.tile(np.int32(output.high), phases),
             "in_scale": np.float32(in_scale),
-            "out_scale": np.float32(out_scale),
-            "out_offset": np.float32(out_offset),
+            "out_scale": np.float32(output.scale),
+            "out_offset": np.float32(output.offset),
         }
         over = total_bound(conv.arrays, conv.lefts(), profile) >= profile.sum_max
         over |= np.abs(wide_bias) >= 2**30
@@ -291,7 +302,7 @@ def quantise(kernel, bias, in_scale, out_scale, out_offset, low, high, profile, 
             break
         most = most - over
         if most.min() < 0:
-            raise ValueError(f"{fields['name']}: its sums do not fit {profile.name}")
+            raise NotFreezable(f"{fields['name']}: its sums do not fit {profile.name}")
     if profile.kernel == "float32":
         conv.groups = _groups(conv, profile)
     conv.prove()

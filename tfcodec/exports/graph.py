@@ -1,7 +1,8 @@
-"""What keeps the graph of an export small: weights read where they are used, and a lean file.
+"""The functions of an export, traced into a graph that is kept small.
 
-A SavedModel repeats much that its reader infers or never asks for. What is left out here changes
-no operation and no number; error messages name nodes by numbers.
+Weights are read where they are used, and the file is lean: a SavedModel repeats much that its
+reader infers or never asks for. What is left out here changes no operation and no number; error
+messages name nodes by numbers.
 """
 
 import os
@@ -9,6 +10,126 @@ import os
 import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+
+from tfcodec.coding.format import padded
+from tfcodec.coding.tables import CodingTables
+from tfcodec.exports.weights import SCALE
+
+PICTURE = tf.TensorSpec([1, None, None, 3], tf.uint8)
+RUNG = tf.TensorSpec([1], tf.float32)
+
+
+def build_module(model, stored):
+    """The tf.Module that is saved. Its functions see the stored weights, cast to float32.
+
+    Args:
+        model: a built `CodecModel`; its weights become what is stored of them.
+        stored: {path: tf.Variable}, see `weights.stored_arrays`.
+    """
+
+    def value_of(variable):
+        if variable.path not in stored:
+            return None
+        value, scale = (stored.get(variable.path + end) for end in ("", SCALE))
+        if scale is not None:
+            return tf.cast(value, tf.float32) * scale
+        return tf.cast(value, tf.float32) if value.dtype.is_floating else tf.identity(value)
+
+    def with_weights(function):
+        def call(*args):
+            with WeightsScope(value_of):
+                return function(*args)
+
+        return call
+
+    for variable in model.variables:  # the tables are made from the weights as they are stored
+        variable.assign(value_of(variable))
+    module = tf.Module()
+    module.weights = list(stored.values())
+    _trace_analysis(module, model, with_weights)
+    y_hat = _trace_steps(module, model, with_weights)
+
+    def synthesis(y_hat, rung):
+        x_hat = tf.cast(model.synthesis(y_hat, rung), tf.float32)
+        return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
+
+    module.synthesis, _ = _trace(with_weights(synthesis), _spec_of(y_hat), RUNG)
+    tables = CodingTables.build(model.table_rows())
+    module.tables = {
+        key: tf.Variable(getattr(tables, key), trainable=False)
+        for key in ("lookup", "offsets", "sizes")
+    }
+    return module
+
+
+def _trace_analysis(module, model, with_weights):
+    """Sets the functions from a picture to its latents, and the estimate of their bits."""
+
+    def prepared(x):
+        """uint8 [1, H, W, 3] to float32 in [0, 1], edges repeated to multiples of the stride."""
+        for axis in (1, 2):
+            side = tf.shape(x)[axis]
+            whole = padded(side, model.stride)
+            x = tf.gather(x, tf.minimum(tf.range(whole), side - 1), axis=axis)
+        return tf.cast(x, tf.float32) * (1.0 / 255.0)
+
+    def to_y(x, rung):
+        return model.to_y(prepared(x), rung)
+
+    def analysis(x, rung):
+        return model.analysis(prepared(x), rung)
+
+    def estimate(latents):
+        _, meter = model.rate(latents)
+        return meter.bits
+
+    module.to_y, y = _trace(with_weights(to_y), PICTURE, RUNG)
+    module.to_latents, latents = _trace(with_weights(model.to_latents), _spec_of(y))
+    module.analysis, _ = _trace(with_weights(analysis), PICTURE, RUNG)
+    module.estimate, _ = _trace(with_weights(estimate), _spec_of(latents))
+
+
+def _trace_steps(module, model, with_weights):
+    """Sets the functions of the walk; returns the decoded latents that its end gives."""
+
+    def on_cpu(function):
+        # Rates hang on the last bits of what is computed between z and an index: one device.
+        def call(*args):
+            with tf.device("CPU"):
+                return function(*args)
+
+        return call
+
+    def step(k, state, symbols):
+        state, prior = model.step(k, state, symbols)
+        return state, prior.mu, prior.indexes()
+
+    steps, previous, parts = [], [], model.parts
+    if parts[-1].get("wavefront"):
+        parts = (*parts, parts[-1])  # the second wavefront's step serves all that follow
+    for k, part in enumerate(parts):
+
+        def step_k(*previous, k=k):
+            return step(k, *(previous or ({}, None)))
+
+        function, (state, _, _) = _trace(on_cpu(with_weights(step_k)), *previous)
+        steps.append(function)
+        symbols = tf.TensorSpec([1, None, None, part["channels"]], tf.int32)
+        previous = [_spec_of(state), symbols]
+    module.steps = steps
+    module.finish, y_hat = _trace(on_cpu(with_weights(model.finish)), *previous)
+    return y_hat
+
+
+def _trace(function, *specs):
+    """(the function traced for these inputs alone, the structure of its outputs)."""
+    # Without an input signature a restored function would trace anew for every size.
+    function = tf.function(function, autograph=False, input_signature=specs)
+    return function, function.get_concrete_function().structured_outputs
+
+
+def _spec_of(outputs):
+    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), outputs)
 
 
 class WeightsScope(keras.StatelessScope):

@@ -102,8 +102,14 @@ def measure(model):
     """
     from keras import ops, tree
 
-    side, rung = model.stride, np.zeros([1], np.float32)
-    with _largest_activation() as largest:
+    from tfcodec.layers.watch import watching
+
+    side, rung, sizes = model.stride, np.zeros([1], np.float32), []
+
+    def size(layer, inputs, output):
+        sizes.extend(4 * math.prod(tensor.shape) for tensor in tree.flatten(output))
+
+    with watching(size):
         y = model.to_y(np.full([1, side, side, 3], 0.5, np.float32), rung)
         y_hat, _ = model.rate(model.to_latents(y))
         model.synthesis(y_hat, rung)
@@ -127,7 +133,7 @@ def measure(model):
         return None
     coarsest = max(side // a.shape[1] for a in tree.flatten(y))  # what is kept are whole positions
     margins["analysis"] = [_up(margin, coarsest) for margin in margins["analysis"]]
-    return {**margins, "bytes_per_pixel": -(-max(largest) // side**2)}
+    return {**margins, "bytes_per_pixel": -(-max(sizes) // side**2)}
 
 
 def _margins(network, stride, longest=2**13):
@@ -156,25 +162,3 @@ def _reach(outputs, middle, length):
         behind = spoiled[middle // stride : (middle + length // 4) // stride]
         reach = max(reach, (np.flatnonzero(behind).max(initial=-1) + 1) * stride)
     return int(reach)
-
-
-class _largest_activation:
-    """A list that gets the bytes of each layer's output inside the block."""
-
-    def __enter__(self):
-        import keras
-
-        self._layer, self._call = keras.layers.Layer, keras.layers.Layer.__call__
-        found, call = [], self._call
-
-        def watched(layer, *args, **kwargs):
-            output = call(layer, *args, **kwargs)
-            for tensor in keras.tree.flatten(output):
-                found.append(4 * math.prod(tensor.shape))
-            return output
-
-        self._layer.__call__ = watched
-        return found
-
-    def __exit__(self, *_):
-        self._layer.__call__ = self._call

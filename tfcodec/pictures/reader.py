@@ -11,7 +11,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from tfcodec.coding.container import DEFAULT_MAX_PIXELS, exceeds
+from tfcodec.coding.container import exceeds
+from tfcodec.coding.format import DEFAULT_MAX_PIXELS
 from tfcodec.errors import InputError
 from tfcodec.pictures.picture import Picture
 

@@ -10,8 +10,20 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tfcodec.coding import container as box
-from tfcodec.coding.tables import MAX_SYMBOL
+from tfcodec.coding.format import (
+    CHECKSUM_MIX,
+    MAGIC,
+    MAX_BYTES_PER_PIXEL,
+    MAX_LANES,
+    MAX_QUOTIENT,
+    MAX_RICE,
+    MAX_SYMBOL,
+    PADDED_SIDE,
+    SMALL_PIXELS,
+    SPARE_BYTES,
+    TFC,
+    VERSION,
+)
 
 _LANES = 10  # log2 of the bytes that the CRC takes at a time
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
@@ -21,12 +33,12 @@ def within(height, width, max_pixels):
     """Whether `container.exceeds` has no objection; tensors of int64, at most 35 bits each."""
     height, width = (tf.minimum(tf.cast(side, tf.int64), 2**31) for side in (height, width))
     sound = height * width <= max_pixels
-    return sound & (_padded(height, width) <= max(max_pixels, box.SMALL_PIXELS))
+    return sound & (_padded(height, width) <= max(max_pixels, SMALL_PIXELS))
 
 
 def _padded(height, width):
     """`container._padded` of tensors of int64."""
-    return tf.maximum(height, box.PADDED_SIDE) * tf.maximum(width, box.PADDED_SIDE)
+    return tf.maximum(height, PADDED_SIDE) * tf.maximum(width, PADDED_SIDE)
 
 
 def unpack(data, max_pixels, max_bytes):
@@ -44,14 +56,14 @@ def unpack(data, max_pixels, max_bytes):
     reader = _Reader(tf.io.decode_raw(tf.where(small, data, ""), tf.uint8))
     reader.check(small, "the file has ", size, f" bytes, at most {max_bytes} are taken")
     reader.check(size > 0, "the file is empty")
-    magic = np.frombuffer(box.MAGIC, np.uint8)
+    magic = np.frombuffer(MAGIC, np.uint8)
     head = reader.window(0, 5)
     same = tf.reduce_all((head[:4] == magic) | (tf.range(4) >= size))
     reader.check(same, "not a tfcodec file")
     version = head[4]
     reader.check(
-        (version == box.VERSION) | (size < 5),
-        *("has format version ", version, f", this release reads version {box.VERSION}"),
+        (version == VERSION) | (size < 5),
+        *("has format version ", version, f", this release reads version {VERSION}"),
     )
     head = reader.take("header", 13)
     fingerprint, profile, quality, flags, coding = head[5:9], head[9], head[10], head[11], head[12]
@@ -79,7 +91,7 @@ def unpack(data, max_pixels, max_bytes):
         within(height, width, max_pixels),
         *("claims ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
     )
-    most = box.MAX_BYTES_PER_PIXEL * _padded(height, width) + box.SPARE_BYTES
+    most = MAX_BYTES_PER_PIXEL * _padded(height, width) + SPARE_BYTES
     reader.check(
         tf.cast(size, tf.int64) <= most,
         *("has ", size, " bytes, more than any sound file of ", width, "x", height, " pixels"),
@@ -88,12 +100,10 @@ def unpack(data, max_pixels, max_bytes):
         (height > 0) & (width > 0), "a picture of ", width, "x", height, " pixels does not exist"
     )
     coder = tf.bitwise.right_shift(coding, 4)
-    reader.check(
-        coder == box.TFC, "has the coder ", coder, ", this server decodes the coder 0 (tfc)"
-    )
+    reader.check(coder == TFC, "has the coder ", coder, ", this server decodes the coder 0 (tfc)")
     log2_lanes = tf.bitwise.bitwise_and(coding, 15)
-    most = box.MAX_LANES.bit_length() - 1
-    reader.check(log2_lanes <= most, "found more lanes than ", str(box.MAX_LANES))
+    most = MAX_LANES.bit_length() - 1
+    reader.check(log2_lanes <= most, "found more lanes than ", str(MAX_LANES))
     lanes = tf.bitwise.left_shift(1, tf.cast(tf.minimum(log2_lanes, most), tf.int32))
     payload, lengths, reader.error = tf.cond(
         lanes > 1,
@@ -150,7 +160,7 @@ def pack(fields):
         optional.append(size[: tf.where(present, tf.size(size), 0)])
     body = tf.concat(
         [
-            np.int64([*box.MAGIC, box.VERSION]),
+            np.int64([*MAGIC, VERSION]),
             tf.cast(fields["fingerprint"], tf.int64),
             tf.cast(fields["profile"], tf.int64)[None],
             tf.cast(fields["quality"], tf.int64)[None],
@@ -168,8 +178,8 @@ def pack(fields):
 def symbols_checksum(arrays):
     """As `container.symbols_checksum`, int64."""
     symbols = tf.concat([tf.reshape(array, [-1]) for array in arrays], 0)
-    x = tf.range(tf.size(symbols, tf.int64)) * box.CHECKSUM_MIX[0] % 2**32
-    x = _xor_shifted(x, 15) * box.CHECKSUM_MIX[1] % 2**32
+    x = tf.range(tf.size(symbols, tf.int64)) * CHECKSUM_MIX[0] % 2**32
+    x = _xor_shifted(x, 15) * CHECKSUM_MIX[1] % 2**32
     weights = tf.bitwise.bitwise_or(_xor_shifted(x, 13), 1)
     terms = (tf.cast(symbols, tf.int64) + 2**15) * weights % 2**32
     return tf.reduce_sum(terms) % 2**32
@@ -336,11 +346,11 @@ def _unpack_lanes(payload, lanes, error):
     """(bytes of the lanes uint8 [n], lengths int64 [S], error) of a payload with its table."""
     reader = _Reader(payload, error)
     k = reader.take("lane lengths", 1)[0]
-    reader.check(k <= box.MAX_RICE, "found the Rice parameter ", k, f", at most {box.MAX_RICE}")
-    k = tf.minimum(k, box.MAX_RICE)
+    reader.check(k <= MAX_RICE, "found the Rice parameter ", k, f", at most {MAX_RICE}")
+    k = tf.minimum(k, MAX_RICE)
     mean = reader.varint("mean length of the lanes")
     # No code is longer than this, and one byte more, so that no lane reads past the end.
-    longest = tf.cast(lanes, tf.int64) * (box.MAX_QUOTIENT + 1 + k)
+    longest = tf.cast(lanes, tf.int64) * (MAX_QUOTIENT + 1 + k)
     table = tf.cast(payload[reader.at : reader.at + (longest + 7) // 8], tf.int64)
     bits = tf.bitwise.right_shift(table[:, None], np.int64(range(7, -1, -1)))
     bits = tf.reshape(bits, [-1]) % 2
@@ -353,7 +363,7 @@ def _unpack_lanes(payload, lanes, error):
     def lane(t, at, sound, found):
         zero = tf.gather(zeros, tf.gather(passed, at))
         end = zero + 1 + k
-        sound &= (zero - at <= box.MAX_QUOTIENT) & (end <= size)
+        sound &= (zero - at <= MAX_QUOTIENT) & (end <= size)
         return t + 1, tf.minimum(end, size), sound, found.write(t, tf.stack([at, zero]))
 
     found = tf.TensorArray(tf.int64, lanes, element_shape=[2])
@@ -365,11 +375,11 @@ def _unpack_lanes(payload, lanes, error):
     )
     reader.check(sound, "the lengths of its ", lanes, " lanes are malformed")
     begins, stops = tf.unstack(found.stack(), axis=1)
-    places = stops[:, None] + 1 + tf.range(box.MAX_RICE, dtype=tf.int64)
+    places = stops[:, None] + 1 + tf.range(MAX_RICE, dtype=tf.int64)
     low = tf.gather(tf.pad(bits, [[0, 1]]), tf.minimum(places, size))  # [S, 31], k of them count
-    shift = k - 1 - tf.range(box.MAX_RICE, dtype=tf.int64)
+    shift = k - 1 - tf.range(MAX_RICE, dtype=tf.int64)
     low = tf.where(shift >= 0, tf.bitwise.left_shift(low, tf.maximum(shift, 0)), 0)
-    codes = tf.bitwise.left_shift(tf.minimum(stops - begins, box.MAX_QUOTIENT), k)
+    codes = tf.bitwise.left_shift(tf.minimum(stops - begins, MAX_QUOTIENT), k)
     codes += tf.reduce_sum(low, 1)
     half = tf.bitwise.right_shift(codes, 1)
     lengths = mean + tf.where(codes % 2 > 0, -half - 1, half)
@@ -394,9 +404,9 @@ def _pack_lengths(lengths):
     mean = tf.cast(tf.round(tf.reduce_mean(tf.cast(lengths, tf.float64))), tf.int64)
     codes = lengths - mean
     codes = tf.where(codes < 0, -2 * codes - 1, 2 * codes)
-    quotients = tf.bitwise.right_shift(codes[:, None], np.arange(box.MAX_RICE + 1))  # [S, 32]
-    costs = tf.reduce_sum(quotients + np.arange(1, box.MAX_RICE + 2), 0)
-    feasible = tf.reduce_max(quotients, 0) <= box.MAX_QUOTIENT
+    quotients = tf.bitwise.right_shift(codes[:, None], np.arange(MAX_RICE + 1))  # [S, 32]
+    costs = tf.reduce_sum(quotients + np.arange(1, MAX_RICE + 2), 0)
+    feasible = tf.reduce_max(quotients, 0) <= MAX_QUOTIENT
     k = tf.argmin(tf.where(feasible, costs, costs.dtype.max))
     quotients = tf.gather(quotients, k, axis=1)
     sizes = quotients + 1 + k

@@ -26,11 +26,18 @@ import tensorflow as tf
 from keras import ops
 
 from tfcodec import codec
-from tfcodec.coding import SERVING_SYMBOLS, mixtures, wavefront
-from tfcodec.coding.container import MAX_LANES, QUALITY_STEPS
-from tfcodec.entropy.walk import SYMBOL_LIMIT, walk
+from tfcodec.coding import mixtures, wavefront
+from tfcodec.coding.format import (
+    MAX_BYTES_PER_PIXEL,
+    MAX_LANES,
+    MAX_SYMBOL,
+    QUALITY_STEPS,
+    SERVING_SYMBOLS,
+    padded,
+)
+from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import write as exporting
+from tfcodec.exports import installed, weights
 from tfcodec.serving import container as stock_container
 from tfcodec.serving.coder import StockDecoder, StockEncoder, StockTables
 from tfcodec.serving.container import Faults
@@ -38,7 +45,6 @@ from tfcodec.serving.mixtures import MAX_QUESTIONS, StockMixturePrior
 
 DEFAULT_MAX_PIXELS = 2**23  # a decode takes some 210 bytes of memory a pixel
 DEFAULT_MAX_TURNS = 2**19  # of the decoder's loop: about 10 s of one core
-MAX_BYTES_PER_PIXEL = 16  # no sound file or picture comes near
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33
 _IDAT, _IEND, _TRNS = (int.from_bytes(kind, "big") for kind in (b"IDAT", b"IEND", b"tRNS"))
@@ -73,11 +79,11 @@ def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX
     }
     tf.saved_model.save(server, version, {"serving_default": server.decode, **signatures})
     _write_warmup(os.path.join(version, WARMUP), info.name, server, max_pixels)
-    arrays = exporting.stored_weights(info)
+    arrays = weights.stored_weights(info)
     described = {
         **info.config,
         "serving": {"max_pixels": max_pixels, "max_turns": max_turns, "xla": xla},
-        "weights": exporting.places(version, arrays),
+        "weights": weights.places(version, arrays),
     }
     described.pop("default", None)
     _write(os.path.join(partial, "config.json"), json.dumps(described, indent=1) + "\n")
@@ -86,7 +92,7 @@ def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX
     with contextlib.suppress(FileNotFoundError):
         shutil.copy(os.path.join(info.path, "card.md"), partial)
     os.rename(partial, directory)
-    return exporting.read_info(directory)
+    return installed.read_info(directory)
 
 
 class Server(tf.Module):
@@ -293,10 +299,10 @@ class Server(tf.Module):
 
     def _shapes(self, height, width):
         """Of each part, how many steps there are, int64, and their shape, of int32 tensors."""
-        stride, found = self._exported.stride, []
-        padded = [-(-side // stride) * stride for side in (height, width)]
+        found = []
+        whole = [padded(side, self._exported.stride) for side in (height, width)]
         for part in self._exported.parts:
-            sides, steps = [side // part["stride"] for side in padded], tf.constant(1)
+            sides, steps = [side // part["stride"] for side in whole], tf.constant(1)
             if part.get("wavefront"):
                 steps, sides = wavefront.count(*sides), (wavefront.rows(*sides, xp=ops), 1)
             found.append((tf.cast(steps, tf.int64), (1, *sides, part["channels"])))
@@ -404,7 +410,7 @@ class _GraphEncoder(_Visitor):
             latent = tf.where(valid[:, None], latent, 0.0)[None, :, None]
         residual = latent - prior.mu
         rounded = tf.where(tf.math.is_nan(residual), 0.0, tf.round(residual))
-        limited = tf.clip_by_value(rounded, -float(SYMBOL_LIMIT), float(SYMBOL_LIMIT))
+        limited = tf.clip_by_value(rounded, -float(MAX_SYMBOL), float(MAX_SYMBOL))
         symbols = tf.cast(limited, tf.int32)
         prior.encode(symbols, self.coder)
         return symbols

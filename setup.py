@@ -73,5 +73,5 @@ setuptools.setup(
             *TFDS,
         ],
     },
-    entry_points={"console_scripts": ["tfcodec = tfcodec.commands.console:run"]},
+    entry_points={"console_scripts": ["tfcodec = tfcodec.commands.main:run"]},
 )

@@ -132,8 +132,8 @@ def train(job, target):
         [p for p in data.find(job["data"]) if p not in held_out], settings.crop
     )
     training.set_precision(settings)
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in job["fields"].items()}
-    config = models.config(job["model"], "compact", **fields)
+    fields = {**dataclasses.asdict(models.config(job["model"], "compact")), **job["fields"]}
+    config = models.read_config(job["model"], fields)
     model = models.module(job["model"]).build(config, name=job["model"]).build_weights()
     first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
     model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))

@@ -120,7 +120,7 @@ def process(args, task, source, target):
 def compare(args):
     """What tiles change, before and after rounding."""
     import tfcodec
-    from tfcodec.entropy.walk import SliceEncoder, walk
+    from tfcodec.entropy.walk import StepEncoder, walk
     from tfcodec.exports import tiles
     from tfcodec.pictures import from_array
 
@@ -134,7 +134,7 @@ def compare(args):
     def coded(rgb, rung, pixels):
         tiles.ACTIVATION_BYTES = pixels * exported.tiling["bytes_per_pixel"]
         latents = exported.analysis(rgb, rung)
-        visitor = SliceEncoder(latents, _Nowhere())
+        visitor = StepEncoder(latents, _Nowhere())
         y_hat = walk(exported, visitor)
         return latents, visitor.symbols, y_hat
 

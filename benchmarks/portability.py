@@ -6,7 +6,7 @@ Needs JAX and PyTorch beside TensorFlow (`pip install jax==0.5.3 torch==2.13.0`)
 missing are said to be. The pictures are encoded by the export in TensorFlow with two threads. Every
 other runtime is a process of its own, which decodes the files and, told the right symbols, counts
 the table indexes and the means (in 1/64) that come out otherwise. JAX and PyTorch compute the
-Keras model with the export's weights, numpy the specification of `layers.integer`.
+Keras model with the export's weights, numpy the specification of `exact.specification`.
 
 The float form has the weights that the integers mean, and is exported and run like the other.
 Prints a table, and exits with 1 if the frozen model fails anywhere.
@@ -97,7 +97,7 @@ def work(task):
 
     from tfcodec.coding import open_decoder
     from tfcodec.coding.container import symbols_checksum, unpack
-    from tfcodec.entropy.walk import SliceDecoder, walk
+    from tfcodec.entropy.walk import StepDecoder, walk
     from tfcodec.errors import TfcodecError
     from tfcodec.exports import installed
 
@@ -121,7 +121,7 @@ def work(task):
                 container.coder, model.tables, container.streams, container.escapes, "file"
             )
             shapes = model.shapes(container.height, container.width)
-            visitor = SliceDecoder(shapes, decoder)
+            visitor = StepDecoder(shapes, decoder)
             try:
                 y_hat = walk(model, visitor)
                 decoder.finish()
@@ -145,13 +145,14 @@ def encode(job, folder):
     """Writes the float form's export, all files, and what they are made of."""
     import numpy as np
 
-    from tfcodec import codec, freeze, pictures
-    from tfcodec.entropy.walk import SliceEncoder, walk
+    from tfcodec import codec, pictures
+    from tfcodec.entropy.walk import StepEncoder, walk
     from tfcodec.exports import installed
+    from tfcodec.exports.rebuild import rebuild
     from tfcodec.exports.write import write as write_write
 
     info = installed.read_info(job["models"]["frozen"])
-    model, config = freeze.rebuild(info, as_float=True)
+    model, config = rebuild(info, as_float=True)
     write_write(
         model, job["models"]["float"], info.config["model"], "control", config, weights="float32"
     )
@@ -162,7 +163,7 @@ def encode(job, folder):
             encoded = coder.encode(picture, job["quality"] if coder.qualities else None)
             pathlib.Path(folder, f"{form}{k}.tfcd").write_bytes(encoded.data)
             latents = coder.exported.analysis(picture.rgb, encoded.rung)
-            symbols = SliceEncoder(latents, Nothing())
+            symbols = StepEncoder(latents, Nothing())
             walk(coder.exported, symbols)
             told = Told(symbols.symbols)
             y_hat = walk(coder.exported, told)
@@ -211,6 +212,7 @@ def runtime(info):
     from tfcodec import freeze
     from tfcodec.exact import layers as exact
     from tfcodec.exports import loaded
+    from tfcodec.exports.rebuild import rebuild
 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     exported = loaded.Exported(info)  # its tables, and TensorFlow's range coder
@@ -229,7 +231,7 @@ def runtime(info):
         return exported
     if "RUNTIME_SPECIFICATION" in os.environ:
         exact.by_the_specification().__enter__()  # for the rest of the process
-    model = freeze.Walked(freeze.rebuild(info)[0])
+    model = freeze.Walked(rebuild(info)[0])
     model.tables = exported.tables
     return model
 

@@ -24,8 +24,8 @@ from PIL import Image
 import tfcodec
 from tfcodec import pictures
 from tfcodec.coding import TFC, container, open_decoder, open_encoder
-from tfcodec.entropy.walk import SliceDecoder, walk
-from tfcodec.serving import export as serving
+from tfcodec.entropy.walk import StepDecoder, walk
+from tfcodec.serving import signatures
 from tfcodec.serving.coder import StockDecoder, StockEncoder
 
 
@@ -40,7 +40,7 @@ def main():
 
     codec = tfcodec.load(args.model)
     rgb = pictures.read(args.image).rgb
-    servers = [serving.Server(codec, 2**25, 2**30, xla) for xla in (False, True)]
+    servers = [signatures.Server(codec, 2**25, 2**30, xla) for xla in (False, True)]
     print("milliseconds, median; first call left out")
     print("size  lanes  bytes  |  stock graph  XLA  TFC ops")
     for size in args.sizes:
@@ -144,7 +144,7 @@ class Recorder:
     def __init__(self, codec, box):
         self.decoder = open_decoder(TFC, codec.exported.tables, box.streams, box.escapes)
         self.indexes = []
-        visitor = SliceDecoder(codec.exported.shapes(box.height, box.width), self)
+        visitor = StepDecoder(codec.exported.shapes(box.height, box.width), self)
         walk(codec.exported, visitor)
         self.symbols = visitor.symbols
 

@@ -21,7 +21,7 @@ from PIL import Image
 import tfcodec
 from tfcodec import pictures
 from tfcodec.coding import container
-from tfcodec.serving import export as serving
+from tfcodec.serving import signatures
 
 
 def main():
@@ -32,7 +32,7 @@ def main():
     args = flags.parse_args()
 
     codec = tfcodec.load(args.model)
-    server = serving.Server(codec, 2**25, 2**30, False)
+    server = signatures.Server(codec, 2**25, 2**30, False)
     differing, costs = 0, []
     for path in args.images:
         picture, source = pictures.read(path), io.BytesIO()

@@ -58,7 +58,7 @@ def _untrained(name, picture, directory):
     keras.utils.set_random_seed(0)
     model_name, preset = name.split("-", 1)
     config = models.config(model_name, preset)
-    model = models.weighted(model_name, config)
+    model = models.build_with_weights(model_name, config)
     side, rng = 2 * model.stride, np.random.default_rng(0)
     corners = rng.integers(0, np.array(picture.rgb.shape[:2]) - side, [16, 2])
     crops = [picture.rgb[top : top + side, left : left + side] for top, left in corners]
@@ -93,7 +93,7 @@ def _measure(args, codec, picture):
 
     for name in ("analysis", "step", "finish", "synthesis"):
         setattr(exported, name, watched(name, getattr(exported, name)))
-    for visitor in (slices.SliceEncoder, slices.SliceDecoder):
+    for visitor in (slices.StepEncoder, slices.StepDecoder):
         visitor.__call__ = watched("coding", visitor.__call__)
     for _ in range(args.runs):
         with timed("encode"):

@@ -16,7 +16,7 @@ import numpy as np
 
 import tfcodec
 from tfcodec import pictures
-from tfcodec.entropy.walk import SliceEncoder, walk
+from tfcodec.entropy.walk import StepEncoder, walk
 
 
 class BitMeter:
@@ -40,7 +40,7 @@ def measure(codec, rgb, rung):
     model = codec.exported
     latents = model.analysis(rgb, rung)
     meter = BitMeter(model.tables)
-    walk(model, SliceEncoder(latents, meter))
+    walk(model, StepEncoder(latents, meter))
     return [
         {"name": part["name"], "latents": latent[0], "bits": bits[0]}
         for part, latent, bits in zip(model.parts, latents, meter.bits, strict=True)

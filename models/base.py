@@ -11,6 +11,9 @@ from tfcodec.entropy.walk import walk
 from tfcodec.errors import NotFreezable
 from tfcodec.layers.gain import Gain
 
+# Rates of about 0.1 to 1.2 bpp on photographs, even steps in log(lambda).
+LADDER = (0.001, 0.00181, 0.00328, 0.00594, 0.01077, 0.01951, 0.03533, 0.064)
+
 
 class CodecModel(keras.Model, abc.ABC):
     """Abstract: an image codec as transforms and steps. Subclasses define what is abstract here.
@@ -54,7 +57,7 @@ class CodecModel(keras.Model, abc.ABC):
 
     @abc.abstractmethod
     def step(self, k, state, symbols):
-        """(state, symbols of step k - 1) to (state, prior of step k); see `slices.walk`."""
+        """(state, symbols of step k - 1) to (state, prior of step k); see `walk.walk`."""
 
     @abc.abstractmethod
     def finish(self, state, symbols):

@@ -36,8 +36,7 @@ from tfcodec.layers.concatenated import ConcatenatedResidualBlock, SimplifiedAtt
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.masked import MaskedConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
-from tfcodec.models.base import CodecModel, gains
-from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.base import LADDER, CodecModel, gains
 from tfcodec.models.transforms import conv, estimator, leaky, sequential, unit_start, up_conv
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes

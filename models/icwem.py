@@ -26,8 +26,8 @@ from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import tcm
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

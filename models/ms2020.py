@@ -15,8 +15,8 @@ import dataclasses
 
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.errors import InputError
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

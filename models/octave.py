@@ -41,8 +41,7 @@ from tfcodec.errors import NotFreezable
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
-from tfcodec.models.base import CodecModel, gains
-from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.base import LADDER, CodecModel, gains
 from tfcodec.models.transforms import (
     conv,
     estimator,

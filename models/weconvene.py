@@ -20,8 +20,8 @@ from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.wavelet import Bands
 from tfcodec.layers.weconv import WeConvDown, WeConvUp
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

@@ -16,7 +16,7 @@ import dataclasses
 
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.wavelet import Bands
-from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.base import LADDER
 from tfcodec.models.weconvene import wavelet_codec
 
 

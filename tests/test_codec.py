@@ -166,6 +166,27 @@ def test_compress_and_decompress_take_arrays():
     assert tfcodec.decompress(data).shape == (40, 60, 3)
 
 
+def test_compress_takes_a_size():
+    array = noise(40, 60)
+    sizes = [len(tfcodec.compress(array, quality=quality)) for quality in (1, 4, 8)]
+    data = tfcodec.compress(array, target_bytes=sizes[1])
+    assert data == tfcodec.compress(array, quality=1 + unpack(data).quality / 32)
+    assert sizes[0] < len(data) <= sizes[1]
+    with pytest.raises(InputError, match=f"the smallest possible file has {sizes[0]} bytes"):
+        tfcodec.compress(array, target_bytes=sizes[0] - 1)
+    with pytest.raises(InputError, match="not both"):
+        tfcodec.compress(array, quality=4, target_bytes=sizes[1])
+
+
+def test_an_export_that_was_replaced_is_loaded_anew(tmp_path):
+    folder = str(tmp_path / "model")
+    first = tfcodec.load(tiny_exports.tiny_export(folder).path)
+    assert tfcodec.load(folder) is first
+    info = tiny_exports.tiny_export(folder, gain_level=2.0)
+    assert info.fingerprint != first.info.fingerprint
+    assert tfcodec.load(folder).info.fingerprint == info.fingerprint
+
+
 def test_a_missing_model_lists_the_installed_ones():
     with pytest.raises(ModelError, match=f"no model 'none'; installed: .*{tfcodec.load().name}"):
         tfcodec.load("none")

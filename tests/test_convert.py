@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tfcodec import convert, models
-from tfcodec.commands import console as cli
+from tfcodec.commands import main as cli
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError

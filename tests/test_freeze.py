@@ -14,12 +14,13 @@ import tiny_exports
 
 from tfcodec import codec, freeze, training
 from tfcodec.coding.container import unpack
-from tfcodec.commands import console as cli
+from tfcodec.commands import main as cli
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof
 from tfcodec.exports import installed, loaded
+from tfcodec.exports.rebuild import rebuild
 from tfcodec.exports.weights import read_weights, stored_weights
 from tfcodec.pictures import from_array, write
 
@@ -94,7 +95,7 @@ WORKER = """
 import os, sys, zlib, numpy as np
 from tfcodec.coding import container as box, open_decoder
 from tfcodec.exports import installed, loaded
-from tfcodec.entropy.walk import SliceDecoder, walk
+from tfcodec.entropy.walk import StepDecoder, walk
 info, data = installed.read_info(sys.argv[1]), open(sys.argv[2], "rb").read()
 exported = model = loaded.Exported(info)
 if os.environ.get("REBUILD"):
@@ -104,7 +105,7 @@ container = box.unpack(data)
 
 def decode():
     coded = container.coder, exported.tables, container.streams, container.escapes, "k"
-    visitor = SliceDecoder(model.shapes(container.height, container.width), open_decoder(*coded))
+    visitor = StepDecoder(model.shapes(container.height, container.width), open_decoder(*coded))
     y_hat = walk(model, visitor)
     assert box.symbols_checksum(visitor.symbols) == container.checksum
     import keras
@@ -150,7 +151,7 @@ def test_the_specification_decodes_the_same_latents(frozen, profile):
     exported, visitor = loaded.Exported(info), _Keeping(info)
     expected = walk(exported, visitor)
     with exact.by_the_specification():
-        found = walk(freeze.Walked(freeze.rebuild(info)[0]), visitor)
+        found = walk(freeze.Walked(rebuild(info)[0]), visitor)
     np.testing.assert_array_equal(found, expected)
     assert visitor.seen[0] == visitor.seen[1]
 
@@ -170,7 +171,7 @@ class _Keeping:
 
 def test_the_float_form_depends_on_the_machine(frozen):
     """The negative control: another order of summation moves outputs of the float network."""
-    model, _ = freeze.rebuild(frozen["float"])
+    model, _ = rebuild(frozen["float"])
     z_hat = np.random.RandomState(0).standard_normal([1, 16, 24, 6]).astype(np.float32) * 5
     layer = model.hyper_synthesis.layers[2].conv
     x = np.repeat(z_hat, 4, axis=-1)[..., : layer.kernel.shape[2]]

@@ -11,30 +11,27 @@ import os
 import keras
 import numpy as np
 
-from tfcodec import models
 from tfcodec.coding.format import PROFILE_FLOAT32, padded
 from tfcodec.entropy.factorized import FactorizedPrior
 from tfcodec.entropy.walk import TablePrior
 from tfcodec.errors import InputError, ModelError, NotFreezable
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof, specification
-from tfcodec.exports import loaded, write
-from tfcodec.exports.weights import dequantised, read_weights, stored_weights
+from tfcodec.exports import loaded, rebuild, write
 
-DEFAULT_PROFILE = "exact-10"
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
 KEPT = ("preset", "precision", "default_quality", "qualities", "lambdas", "parameters")
 
 
-def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
+def freeze(info, directory, pictures, profile=specification.DEFAULT_PROFILE, name=None):
     """Writes the frozen form of an export.
 
     Args:
-        info: the `export.ModelInfo` of a model of the registry.
+        info: the `installed.ModelInfo` of a model of the registry.
         directory: the new export's folder; an export there is replaced.
         pictures: uint8 [H, W, 3] arrays, some ten photographs; channels may reach 1.25 times the
             largest value seen on them.
-        profile: "exact-12" or "exact-10", see `layers.integer`.
+        profile: "exact-12" or "exact-10", see `exact.specification`.
         name: of the new export; the folder's name if None.
     Returns: the `ModelInfo` of the new export.
     Raises: ModelError if the model cannot be frozen, or is; InputError without pictures.
@@ -44,9 +41,9 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
         raise InputError("no pictures to calibrate with")
     if info.config["profile"] != PROFILE_FLOAT32:
         raise ModelError(f"{info.name} is frozen already, to profile {info.config['profile']}")
-    model, config = rebuild(info)
+    model, config = rebuild.rebuild(info)
     try:
-        chains = model.entropy_chains()
+        networks = model.entropy_chains()
     except NotFreezable as error:
         raise ModelError(f"{info.name} stays portable: no, since {error}") from error
     for prior in model.layers:
@@ -54,17 +51,17 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
             quantiles = np.array(prior.quantiles)
             quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
             prior.quantiles.assign(quantiles)
-    with exact.Calibration(chains) as calibration:
+    with exact.Calibration(networks) as calibration:
         for picture in pictures:
             for rung in sorted({0.0, (len(model.lambdas) - 1) / 2, len(model.lambdas) - 1.0}):
                 model.rate(model.analysis(_padded(picture, model.stride), np.float32([rung])))
     convs = []
-    for chain in chains:
+    for network in networks:
         try:
-            frozen = exact.freeze(chain, calibration, specification.PROFILES[profile])
+            frozen = exact.freeze(network, calibration, specification.PROFILES[profile])
         except NotFreezable as error:
             raise ModelError(f"{info.name} cannot be frozen to {profile}: {error}") from error
-        exact.swap(chain, frozen)
+        exact.swap(network, frozen)
         convs += frozen
     with exact.by_the_specification():
         answer = proof.known_answer(Walked(model))
@@ -85,33 +82,6 @@ def freeze(info, directory, pictures, profile=DEFAULT_PROFILE, name=None):
     model_name = info.config["model"]
     preset = info.config["preset"]
     return write.save(model, directory, model_name, preset, config, name, weights, note)
-
-
-def rebuild(info, as_float=False):
-    """(the Keras model of an export, frozen if it is, its `Config`), on any backend.
-
-    Args: as_float: a frozen export, too, becomes a model for training, by what its integers mean.
-    Raises: ModelError if the export is incomplete.
-    """
-    stored = stored_weights(info)
-    frozen = [] if as_float else proof.frozen_convolutions(info.config, stored)
-    stored = read_weights(info.path) if as_float else dequantised(info, stored)
-    convs = {conv.name: conv for conv in frozen}
-    module = models.module(info.config["model"])
-    fields = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in info.config["config"].items()
-    }
-    config = module.Config(**fields)
-    model = models.weighted(info.config["model"], config, info.config.get("precision", "float32"))
-    if convs:
-        for chain in model.entropy_chains():
-            exact.swap(chain, [convs[exact.float_path(layer)] for layer, _ in chain.stages])
-    for variable in model.variables:
-        value = stored[variable.path]
-        integers = np.issubdtype(value.dtype, np.integer)
-        variable.assign(value if integers else value.astype(np.float32))
-    return model, config
 
 
 class Walked(loaded.Exported):

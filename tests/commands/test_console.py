@@ -5,7 +5,6 @@ quality q has 100 bytes a quality step, and decodes to flat gray.
 """
 
 import dataclasses
-import importlib
 import io
 import json
 import os
@@ -13,16 +12,17 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfcodec import pictures
+from tfcodec import pictures, quality
+from tfcodec.codec import Codec
 from tfcodec.coding import container
 from tfcodec.coding.format import CODER_NAMES, MAGIC
-from tfcodec.commands import console as cli
+from tfcodec.commands import console
+from tfcodec.commands import main as cli
 from tfcodec.errors import ModelError
 from tfcodec.pictures import writer
 
@@ -36,7 +36,7 @@ class StandInEncoded:
     data: bytes
     picture: pictures.Picture
 
-    def reconstruction(self):
+    def reconstruction(self, progress):
         return dataclasses.replace(self.picture, rgb=np.full_like(self.picture.rgb, 128))
 
 
@@ -51,9 +51,12 @@ class StandIn:
         self.loads += 1
         return self
 
-    def encode(self, picture, quality=None, coder="tfc"):
+    encode, ladder = Codec.encode, quality.Ladder("standin", 1, 8, 5, 8)
+
+    def _encode(self, picture, quality, coder, lanes, progress):
         if self.trouble:
             raise self.trouble
+        progress(6, 8)
         quality = 5 if quality is None else quality
         self.qualities.append(quality)
         byte = round((quality - 1) * 32)
@@ -74,7 +77,7 @@ class StandIn:
         )
         return StandInEncoded(data, picture)
 
-    def decode(self, packed, name):
+    def decode(self, packed, name, progress):
         rgb = np.full((packed.height, packed.width, 3), 128, np.uint8)
         alpha = packed.alpha
         if alpha is not None:
@@ -85,7 +88,8 @@ class StandIn:
 @pytest.fixture
 def codec(monkeypatch):
     codec = StandIn()
-    monkeypatch.setattr(cli, "_codec", lambda: codec)
+    monkeypatch.setattr("tfcodec.commands.encode.load_codec", codec.load)
+    monkeypatch.setattr("tfcodec.commands.decode.load_codec", codec.load)
     return codec
 
 
@@ -223,7 +227,7 @@ class TestEncodeAndDecode:
 class TestRates:
     def size(self, quality, height=40, width=60):
         rgb = np.zeros((height, width, 3), np.uint8)
-        return len(StandIn().encode(pictures.Picture(rgb), quality).data)
+        return len(StandIn().encode(pictures.Picture(rgb), quality, progress=lambda *_: None).data)
 
     def test_quality_is_passed_on_and_none_means_the_models(self, tfcodec, codec):
         photograph("a.png")
@@ -493,11 +497,7 @@ class TestProgress:
     def test_a_bar_over_the_tiles_of_one_picture_that_takes_long(
         self, monkeypatch, tfcodec, codec, patience
     ):
-        encode = codec.encode
-        monkeypatch.setattr(cli, "PATIENCE", patience)
-        monkeypatch.setattr(
-            codec, "encode", lambda *a, **k: (codec.on_tile(6, 8), encode(*a, **k))[1]
-        )
+        monkeypatch.setattr(console, "PATIENCE", patience)
         drawn = self.encode(monkeypatch, tfcodec, 1)
         assert ("[##################......] 6/8  tiles  0.png" in drawn) == (patience < 0)
         assert drawn.endswith("\r\x1b[K") == (patience < 0)
@@ -544,7 +544,7 @@ class TestLooking:
         photograph("a.png")
         tfcodec("encode", "a.png")
         code = (
-            f"import sys, tfcodec.commands.console as cli; cli.main({argv}); "
+            f"import sys, tfcodec.commands.main as cli; cli.main({argv}); "
             "sys.exit(bool({'tensorflow', 'keras', 'scipy'} & set(sys.modules)))"
         )
         assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
@@ -589,10 +589,9 @@ def test_the_codec_is_loaded_with_tensorflow_kept_quiet(monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     seen = []
 
-    def import_module(name):
-        seen.append((name, os.environ.get("TF_CPP_MIN_LOG_LEVEL")))
-        return types.ModuleType(name)
+    def open_model(info):
+        seen.append((info, os.environ.get("TF_CPP_MIN_LOG_LEVEL")))
 
-    monkeypatch.setattr(importlib, "import_module", import_module)
-    cli._codec()
-    assert seen == [("tfcodec.codec", "3")]
+    monkeypatch.setattr("tfcodec.codec.open_model", open_model)
+    console.load_codec("info")
+    assert seen == [("info", "3")]

@@ -8,7 +8,7 @@ from tfcodec.coding.range_coder import RangeDecoder, RangeEncoder
 from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy import gaussian
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
-from tfcodec.entropy.walk import SliceDecoder, SliceEncoder, TablePrior, walk
+from tfcodec.entropy.walk import StepDecoder, StepEncoder, TablePrior, walk
 
 HEIGHT, WIDTH = 4, 6
 NARROW = dict(widths=(8, 6))
@@ -37,7 +37,7 @@ TABLES = {
 
 
 class Model:
-    """An engine with random weights, given fixed maps of a hyperprior, as `slices.walk` sees it."""
+    """An engine with random weights, given fixed maps of a hyperprior, as `walk.walk` sees it."""
 
     def __init__(self, groups, seed=0):
         keras.utils.set_random_seed(seed)
@@ -141,10 +141,10 @@ def test_the_decoder_finds_the_encoders_latents_bit_for_bit(model):
     tables = CodingTables.build(gaussian.table_rows())
     encoder = RangeEncoder(tables)
     latents = model.latents()
-    sent = walk(Exported(), SliceEncoder(latents, encoder))
+    sent = walk(Exported(), StepEncoder(latents, encoder))
     streams, escapes = encoder.finish()
     decoder = RangeDecoder(tables, streams, escapes)
-    received = walk(Exported(), SliceDecoder([y.shape for y in latents], decoder))
+    received = walk(Exported(), StepDecoder([y.shape for y in latents], decoder))
     np.testing.assert_array_equal(received, sent)
     # Rounding costs at most 1/2, and the prediction of its error at most as much again.
     assert np.abs(sent - np.concatenate(latents, axis=-1)).max() <= 1 + 1e-5

@@ -15,7 +15,7 @@ from tfcodec.entropy import gaussian, mixture
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import Gaussian
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import SliceEncoder, TablePrior
+from tfcodec.entropy.walk import StepEncoder, TablePrior
 
 SHAPE = (1, 32, 32, 20)
 
@@ -28,7 +28,7 @@ def _estimate_and_file(prior, latents, rows):
     coded = TablePrior(np.array(prior.mu), np.array(prior.indexes()))
     if isinstance(prior, mixture.Mixture):
         coded = mixtures.MixturePrior(np.array(prior.indexes()), prior.first_row)
-    SliceEncoder([latents], encoder)(0, coded)
+    StepEncoder([latents], encoder)(0, coded)
     streams, escapes = encoder.finish()
     file = Container(b"test", 0, 0, 32, 32, False, TFC, streams, escapes, None, 0)
     sizes = part_sizes(pack(file))

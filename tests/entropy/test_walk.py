@@ -15,7 +15,7 @@ from tfcodec.entropy import gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import Gaussian
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import SliceDecoder, SliceEncoder, TablePrior, walk
+from tfcodec.entropy.walk import StepDecoder, StepEncoder, TablePrior, walk
 
 HEIGHT, WIDTH = 16, 24  # of y
 HYPER = 4  # channels of z
@@ -161,12 +161,12 @@ def model(request):
 def test_the_decoder_finds_the_encoders_latents_bit_for_bit(model, lanes):
     tables = CodingTables.build(model.table_rows())
     encoder = RangeEncoder(tables, lanes)
-    encode = SliceEncoder(_sample(model), encoder)
+    encode = StepEncoder(_sample(model), encoder)
     sent = walk(Exported(model), encode)
     streams, escapes = encoder.finish()
 
     decoder = RangeDecoder(tables, streams, escapes)
-    decode = SliceDecoder(model.shapes, decoder)
+    decode = StepDecoder(model.shapes, decoder)
     received = walk(Exported(model), decode)
     decoder.finish()
     np.testing.assert_array_equal(received, sent)
@@ -179,7 +179,7 @@ def test_the_stream_is_as_long_as_the_meter_says(model):
     meter = RateMeter(latents, model.names)
     y_hat = walk(model, meter)
     encoder = RangeEncoder(CodingTables.build(model.table_rows()))
-    sent = walk(Exported(model), SliceEncoder(latents, encoder))
+    sent = walk(Exported(model), StepEncoder(latents, encoder))
     (stream,), escapes = encoder.finish()
     np.testing.assert_allclose(y_hat, sent, atol=1e-5)
     estimate = sum(float(bits[0]) for bits in meter.bits.values()) / 8
@@ -198,11 +198,11 @@ def test_the_meter_sees_the_parts_apart_and_the_latents_near(model):
 
 def test_no_prior_depends_on_latents_that_come_later(model):
     latents = _sample(model)
-    reference = Listener(SliceEncoder(latents, Paper()))
+    reference = Listener(StepEncoder(latents, Paper()))
     walk(Exported(model), reference)
     for k in range(0, len(latents), max(1, len(latents) // 5)):
         others = [v if j < k else v + 3.0 for j, v in enumerate(latents)]
-        changed = Listener(SliceEncoder(others, Paper()))
+        changed = Listener(StepEncoder(others, Paper()))
         walk(Exported(model), changed)
         for before, after in zip(reference.priors[: k + 1], changed.priors[: k + 1], strict=True):
             np.testing.assert_array_equal(after.mu, before.mu)
@@ -213,7 +213,7 @@ def test_no_prior_depends_on_latents_that_come_later(model):
 
 @pytest.mark.parametrize("value,symbol", [(1e9, 32767), (-np.inf, -32767), (np.nan, 0)])
 def test_latents_of_a_broken_model_become_symbols_that_a_coder_takes(value, symbol):
-    encode = SliceEncoder([np.float32([[[[value]]]])], Paper())
+    encode = StepEncoder([np.float32([[[[value]]]])], Paper())
     coded = encode(
         0, TablePrior(np.zeros([1, 1, 1, 1], np.float32), np.ones([1, 1, 1, 1], np.int32))
     )
@@ -226,11 +226,11 @@ def test_outliers_travel_as_escapes():
     latents[2][0, 3, 4, 1] += 5000
     tables = CodingTables.build(model.table_rows())
     encoder = RangeEncoder(tables)
-    sent = walk(Exported(model), SliceEncoder(latents, encoder))
+    sent = walk(Exported(model), StepEncoder(latents, encoder))
     streams, escapes = encoder.finish()
     assert any(abs(v - 5000) < 50 for v in escapes)
     decoder = RangeDecoder(tables, streams, escapes)
-    received = walk(Exported(model), SliceDecoder(model.shapes, decoder))
+    received = walk(Exported(model), StepDecoder(model.shapes, decoder))
     np.testing.assert_array_equal(received, sent)
 
 

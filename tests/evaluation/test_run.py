@@ -13,7 +13,7 @@ from evaluations import kodak_evaluation
 from PIL import Image
 
 from tfcodec import metrics
-from tfcodec.commands import console as cli
+from tfcodec.commands import main as cli
 from tfcodec.errors import InputError, ModelError
 from tfcodec.evaluation import comparison, curves, worker
 from tfcodec.evaluation import run as evaluate

@@ -30,7 +30,7 @@ LAYERS = {
 
 
 def frozen(layer, channels, profile, slope=1.0, blocks=None, seed=0):
-    """The `integer.Conv` of a float layer with heavy-tailed weights and unlike input ranges."""
+    """The `Conv` of a float layer with heavy-tailed weights and unlike input ranges."""
     rng = np.random.RandomState(seed)
     layer.build((None, None, None, channels))
     for variable in layer.variables:

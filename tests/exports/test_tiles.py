@@ -151,8 +151,7 @@ def test_a_tiled_picture_is_coded_as_a_whole_one(tiny, monkeypatch, size):
     bytes_per_pixel = tiny.exported.tiling["bytes_per_pixel"]
     monkeypatch.setattr(tiles, "ACTIVATION_BYTES", 256 * 256 * bytes_per_pixel)
     told = []
-    tiny.on_tile = lambda done, count: told.append((done, count))
-    tiled = tiny.encode(source)
+    tiled = tiny.encode(source, progress=lambda done, count: told.append((done, count)))
     count = told[-1][1]
     assert count > 2 and told == [(k, count) for k in range(1, count + 1)]
     decoded = tiny.decode(container.unpack(tiled.data)).rgb
@@ -164,7 +163,6 @@ def test_a_tiled_picture_is_coded_as_a_whole_one(tiny, monkeypatch, size):
     monkeypatch.setitem(tiny.exported.tiling, "synthesis", [0, 0])
     seams = tiny.exported.synthesis(tiled._y_hat, tiled.rung, *size)
     assert np.mean(seams != decoded) > 3e-3
-    tiny.on_tile = None
 
 
 def test_a_model_without_tiles_refuses_large_pictures(tiny, monkeypatch):

@@ -21,10 +21,11 @@ from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 
 from tfcodec import codec, pictures
 from tfcodec.coding.container import pack, unpack
-from tfcodec.commands import console as cli
+from tfcodec.commands import main as cli
 from tfcodec.errors import InputError, ModelError, TfcodecError
 from tfcodec.exports import installed, loaded, weights
-from tfcodec.serving import export as serving
+from tfcodec.serving import export
+from tfcodec.serving.signatures import Server
 
 HERE = pathlib.Path(__file__).parents[1]
 MAX_PIXELS = 128 * 128
@@ -63,7 +64,7 @@ def test_a_model_of_one_step_and_one_rate_is_served_too(tmp_path, signatures):
     there = codec.Codec(
         tiny_exports.tiny_export(str(tmp_path), "bmshj2018", "factorized-compact", lambdas=(0.01,))
     )
-    server = serving.Server(there, MAX_PIXELS, 2**19, False)
+    server = Server(there, MAX_PIXELS, 2**19, False)
     check_same(there, {"encode": server.encode, "decode": server.decode}, None, 0.0)
     outputs = server.encode(tf.constant([png(pixels(0))]), tf.constant([5.0]))
     assert outputs["error"].numpy() == [b"the model has one rate; quality must be 0"]
@@ -240,7 +241,7 @@ def served_hosts(tiny, tmp_path_factory):
     for info in installed.models():
         if info.config["portable"]:
             folder = str(tmp_path_factory.mktemp("portable") / info.name)
-            serving.export(info, folder, max_pixels=MAX_PIXELS)
+            export.export(info, folder, max_pixels=MAX_PIXELS)
             pairs.append((codec.Codec(info), folder))
     return pairs
 
@@ -297,7 +298,7 @@ def test_warm_up_and_configs_are_what_tf_serving_reads(tiny, signatures):
 
     folder = pathlib.Path(tiny[1])
     names = []
-    for record in tf.data.TFRecordDataset(str(folder / "1" / serving.WARMUP)):
+    for record in tf.data.TFRecordDataset(str(folder / "1" / export.WARMUP)):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         request = log.predict_log.request
         assert request.model_spec.name == "tiny"
@@ -463,5 +464,5 @@ def test_the_command_exports_and_encodes_for_servers(tiny, command, tmp_path, ca
 
 def test_a_folder_that_exists_is_not_touched(tiny, tmp_path):
     with pytest.raises(InputError, match="exists already"):
-        serving.export(tiny[0].info, str(tmp_path))
+        export.export(tiny[0].info, str(tmp_path))
     assert not list(tmp_path.iterdir())

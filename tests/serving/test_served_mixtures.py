@@ -11,8 +11,9 @@ from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 from tfcodec import codec, pictures
 from tfcodec.coding import container
 from tfcodec.errors import TfcodecError
-from tfcodec.serving import export as serving
+from tfcodec.serving import export
 from tfcodec.serving.mixtures import MAX_QUESTIONS
+from tfcodec.serving.signatures import Server
 
 MAX_PIXELS = 128 * 256
 SMALL = {
@@ -34,7 +35,7 @@ def most_turns(there):
 def served(request, tmp_path_factory):
     """(codec of a small model, its signatures)"""
     there = small_codec(tmp_path_factory.mktemp("models"), request.param)
-    server = serving.Server(there, MAX_PIXELS, most_turns(there), False)
+    server = Server(there, MAX_PIXELS, most_turns(there), False)
     return there, {"encode": server.encode, "decode": server.decode}
 
 
@@ -91,7 +92,7 @@ def test_questions_that_a_file_could_ask_are_bounded_before_it_is_decoded(served
 def test_a_served_model_of_mixtures_needs_tensorflow_alone(name, tmp_path):
     there = small_codec(tmp_path, name)
     folder = str(tmp_path / "served")
-    info = serving.export(there.info, folder, max_pixels=MAX_PIXELS)
+    info = export.export(there.info, folder, max_pixels=MAX_PIXELS)
     assert info.fingerprint == there.info.fingerprint
     run_host([(there, folder)], pixels(0))
     file, shown = ((pathlib.Path(folder) / part).read_bytes() for part in ("p.tfcd", "p.there"))

@@ -112,7 +112,7 @@ def cumulative(edge, means, inverses, weights, tables, xp=np):
 
 @dataclasses.dataclass(frozen=True)
 class MixturePrior:
-    """A step's prior of mixtures, as the coding visitors see it; see `slices.TablePrior`.
+    """A step's prior of mixtures, as the coding visitors see it; see `walk.TablePrior`.
 
     parameters: int32 [27, 1, h, w, c]: nine means, inverse scales and weights. An element whose
         weights are zero is not coded: its symbol is zero.

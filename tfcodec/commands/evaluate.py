@@ -1,32 +1,36 @@
-"""The commands `tfcodec evaluate` and `tfcodec compare`.
+"""Codecs measured: `tfcodec evaluate kodak/*.png --output_dir runs/kodak --against jpeg,vtm`.
 
-    tfcodec evaluate kodak/*.png --output_dir runs/kodak --against jpeg,webp,avif,vtm
-    tfcodec compare runs/kodak/evaluation.json --figure curves.png --table tables.md
-
-`evaluate` measures and writes what `compare` makes again later, without pictures or models.
+Measures and writes what `compare` makes again later, without pictures or models.
 """
 
 import argparse
-import importlib.util
 import os
 import pathlib
 from collections.abc import Callable
 
-from tfcodec.commands import console as cli
-from tfcodec.errors import InputError, ModelError, TfcodecError
+from tfcodec.commands.arguments import (
+    add_command,
+    add_max_pixels,
+    names,
+    parse_positive,
+    parse_quality,
+)
+from tfcodec.commands.compare import need_extra_eval, title
+from tfcodec.commands.console import Console, Job, quiet_tensorflow
+from tfcodec.errors import ModelError, TfcodecError
 from tfcodec.evaluation import comparison, curves, report, worker
-from tfcodec.evaluation import run as evaluate
+from tfcodec.evaluation import run as measured
 from tfcodec.exports import installed
 from tfcodec.files import atomic_write
 
 DEFAULT_AGAINST = "jpeg,webp,avif"
 
 
-def add_commands(command: Callable) -> None:
-    """Adds both commands; `command(name, function, text)` makes a parser of the command line."""
-    parser = command(
+def add(commands) -> None:
+    parser = add_command(
+        commands,
         "evaluate",
-        _evaluate,
+        run,
         "Measure models beside other codecs, with real files, really decoded. A run that was "
         "stopped goes on when it is started again.",
     )
@@ -39,20 +43,20 @@ def add_commands(command: Callable) -> None:
     )
     parser.add_argument(
         "--models",
-        type=_names,
+        type=names,
         metavar="A,B",
         help="installed models or exports (default: the bundled one)",
     )
     parser.add_argument(
         "--qualities",
         type=_qualities,
-        default=evaluate.DEFAULT_QUALITIES,
+        default=measured.DEFAULT_QUALITIES,
         metavar="Q,Q",
         help="of the models of variable rate (default: 1,2,3,4,5,6,7,8)",
     )
     parser.add_argument(
         "--against",
-        type=_names,
+        type=names,
         default=DEFAULT_AGAINST,
         metavar="NAME,NAME",
         help="jpeg, webp, avif, jxl: measured, with Pillow; vtm, bpg, weconvene, hpcm-large ...: "
@@ -60,50 +64,32 @@ def add_commands(command: Callable) -> None:
     )
     parser.add_argument(
         "--report_bpp",
-        type=cli.parse_positive(float),
+        type=parse_positive(float),
         default=0.3,
         metavar="B",
         help="most bits per pixel of the pictures in the report (default: %(default)s)",
     )
     parser.add_argument(
         "--report_images",
-        type=_names,
+        type=names,
         metavar="NAME,NAME",
         help="pictures in the report, without suffix, or `none` (default: all)",
     )
-    cli.add_max_pixels(parser)
-
-    parser = command("compare", _compare, "Make tables and figure of an evaluation.json.")
-    parser.add_argument("evaluation", metavar="EVALUATION", help="an evaluation.json")
-    parser.add_argument(
-        "--against",
-        type=_names,
-        metavar="NAME,NAME",
-        help="codecs of the evaluation, published curves or files of curves (default: all codecs)",
-    )
-    parser.add_argument("--table", metavar="FILE.md", help="write the tables (default: print them)")
-    parser.add_argument("--figure", metavar="FILE.png", help="write the curves")
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"must be names, each of them once, received {text!r}")
-    return names
+    add_max_pixels(parser)
 
 
 def _qualities(text: str) -> list[float]:
-    return [cli.parse_quality(part) for part in text.split(",")]
+    return [parse_quality(part) for part in text.split(",")]
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
-    console = cli.Console(len(arguments.inputs))
+def run(arguments: argparse.Namespace) -> int:
+    console = Console(len(arguments.inputs))
     names = [pathlib.Path(path).stem for path in arguments.inputs]
     if len(set(names)) < len(names):
         arguments.parser.error("two pictures have one name")
     wanted = _report_names(arguments, names)
     try:
-        _need_extra_eval()
+        need_extra_eval()
         codecs, against = _codecs(arguments, console)
     except TfcodecError as error:
         console.failure(error)
@@ -111,33 +97,33 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if len({codec.name for codec in codecs}) < len(codecs):
         arguments.parser.error("two codecs have one name")
 
-    cli.quiet_tensorflow()  # which a model's arithmetic is counted with
+    quiet_tensorflow()  # which a model's arithmetic is counted with
     sources = []
 
     def look_at(job) -> None:
-        sources.append(evaluate.source(job.source, arguments.max_pixels))
+        sources.append(measured.source(job.source, arguments.max_pixels))
 
-    console.for_each([cli.Job(path) for path in arguments.inputs], look_at)
+    console.for_each([Job(path) for path in arguments.inputs], look_at)
     if not sources:
         return 1
     chosen = [source for source in sources if source.name in wanted]
     try:
         output = arguments.output_dir
-        with evaluate.Evaluation(sources, codecs, output, arguments.max_pixels) as run:
-            _measure(run, run.tasks(), console)
-            summary = evaluate.summary(run, console.notice)
+        with measured.Evaluation(sources, codecs, output, arguments.max_pixels) as evaluation:
+            _measure(evaluation, evaluation.tasks(), console)
+            summary = measured.summary(evaluation, console.notice)
             own = curves.from_evaluation(summary)
             compared = comparison.compare(summary, own, against, console.notice)
             summary["bd_rates"] = compared.bd_rates()
-            _write(arguments, "evaluation.json", evaluate.to_json(summary))
+            _write(arguments, "evaluation.json", measured.to_json(summary))
             _write(arguments, "tables.md", compared.markdown())
-            figure = comparison.figure(compared, _title(compared))
+            figure = comparison.figure(compared, title(compared))
             atomic_write(os.path.join(output, "curves.png"), figure)
             console.result("\n" + compared.markdown())
 
-            tasks = run.equal_rate_tasks(chosen, arguments.report_bpp)
-            _measure(run, tasks, console, silent=True)
-            album = _album(run, tasks, chosen)
+            tasks = evaluation.equal_rate_tasks(chosen, arguments.report_bpp)
+            _measure(evaluation, tasks, console, silent=True)
+            album = _album(evaluation, tasks, chosen)
             page = report.page(
                 compared, figure, album, arguments.report_bpp, console.notice, len(chosen)
             )
@@ -165,21 +151,14 @@ def _report_names(arguments: argparse.Namespace, names: list[str]) -> list[str]:
     return arguments.report_images or names
 
 
-def _need_extra_eval() -> None:
-    missing = [n for n in ("matplotlib", "scipy") if importlib.util.find_spec(n) is None]
-    if missing:
-        needed = " and ".join(missing)
-        raise InputError(f"evaluation needs {needed}: pip install 'tfcodec[eval]'")
-
-
 def _codecs(arguments: argparse.Namespace, console) -> tuple[list, list[str]]:
     """(the codecs to measure, names of the curves to compare with), as the flags ask."""
     models = [installed.find(name) for name in arguments.models or [None]]
-    codecs = [evaluate.model(info, arguments.qualities) for info in models]
+    codecs = [measured.model(info, arguments.qualities) for info in models]
     against = []
     for name in arguments.against:
         if name in worker.PILLOW:
-            codec = evaluate.pillow(name)
+            codec = measured.pillow(name)
             if codec is None:
                 console.notice(f"{name}: left out, this Pillow does not write it")
                 continue
@@ -189,7 +168,7 @@ def _codecs(arguments: argparse.Namespace, console) -> tuple[list, list[str]]:
     return codecs, against
 
 
-def _measure(run: evaluate.Evaluation, tasks: list, console, silent: bool = False) -> None:
+def _measure(run: measured.Evaluation, tasks: list, console, silent: bool = False) -> None:
     """Measures what is not known yet, with a bar; tells the means of each quality when it is
     through."""
     todo = [task for task in tasks if run.known(task) is None]
@@ -209,8 +188,8 @@ def _measure(run: evaluate.Evaluation, tasks: list, console, silent: bool = Fals
     console.for_each(todo, work)
 
 
-def _line(task: evaluate.Task, points: list[dict]) -> str:
-    [mean] = evaluate.mean_points(points)
+def _line(task: measured.Task, points: list[dict]) -> str:
+    [mean] = measured.mean_points(points)
     line = task.codec.title + ("" if task.quality is None else f"  quality {task.quality:g}")
     line += f"  {mean['bpp']:.3f} bpp"
     if mean["psnr"] is not None:
@@ -223,7 +202,7 @@ def _line(task: evaluate.Task, points: list[dict]) -> str:
     return line + "  enc {:.2f} s  dec {:.2f} s".format(*seconds)
 
 
-def _album(run: evaluate.Evaluation, tasks: list, chosen: list) -> report.Album:
+def _album(run: measured.Evaluation, tasks: list, chosen: list) -> report.Album:
     """Pictures that every codec could do, beside their originals."""
     # Codec by codec, so that each one's process is started once.
     decoded = {task: _lazy(run, task) for task in tasks if run.known(task) is not None}
@@ -239,37 +218,9 @@ def _album(run: evaluate.Evaluation, tasks: list, chosen: list) -> report.Album:
     return album
 
 
-def _lazy(run: evaluate.Evaluation, task: evaluate.Task) -> Callable:
+def _lazy(run: measured.Evaluation, task: measured.Task) -> Callable:
     return lambda: run.decoded(task)
-
-
-def _title(compared: comparison.Comparison) -> str:
-    pictures = compared.evaluation["pictures"]
-    kodak = compared.evaluation["kodak_pictures"]
-    what = "Kodak, 24 pictures" if kodak == comparison.KODAK_PICTURES else None
-    return what or f"{len(pictures)} pictures" + (" of Kodak" if kodak else "")
 
 
 def _write(arguments: argparse.Namespace, name: str, text: str) -> None:
     atomic_write(os.path.join(arguments.output_dir, name), text.encode())
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    console = cli.Console(1)
-    try:
-        _need_extra_eval()
-        evaluation = comparison.read(arguments.evaluation)
-        own = curves.from_evaluation(evaluation)
-        against = arguments.against or [curve.id for curve in own if curve.kind != "model"]
-        comparison.check_names(against, [curve.id for curve in own])
-        compared = comparison.compare(evaluation, own, against, console.notice)
-        if arguments.figure:
-            figure = comparison.figure(compared, _title(compared))
-            atomic_write(arguments.figure, figure)
-        if arguments.table:
-            atomic_write(arguments.table, compared.markdown().encode())
-        else:
-            console.result(compared.markdown().rstrip("\n"))
-    except TfcodecError as error:
-        console.failure(error)
-    return 1 if console.failures else 0

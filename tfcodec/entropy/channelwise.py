@@ -245,7 +245,7 @@ class ChARM(keras.layers.Layer):
             state: for slice 0 {"means": [B, h, w, means], "scales": [B, h, w, scales]}, "scales"
                 only if a group is not joint; then what step k - 1 returned.
             symbols: of slice k - 1.
-        Returns: (state, prior), see `slices.walk`.
+        Returns: (state, prior), see `walk.walk`.
         """
         if k:
             state = self._decoded(k - 1, state, symbols)

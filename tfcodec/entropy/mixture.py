@@ -39,7 +39,7 @@ class Mixture:
     raw: float [B, h, w, 30 c] as a network emits it: 30 groups of c channels, which are nine
         triples of weight logit, mean and logarithm of the scale, in the order of the families, and
         the families' three logits.
-    first_row: row of the codec's tables where `mixture_coding.binary_rows` begin.
+    first_row: row of the codec's tables where `mixtures.binary_rows` begin.
     valid: bool, broadcasts to [B, h, w, c]; elsewhere nothing is coded. None for everywhere.
     """
 
@@ -89,7 +89,7 @@ class Mixture:
         return self.bits(symbols)
 
     def indexes(self):
-        """Integer parameters of `mixture_coding.MixturePrior`, int32 [27, B, h, w, c]."""
+        """Integer parameters of `mixtures.MixturePrior`, int32 [27, B, h, w, c]."""
         log_weights, means, log_scales = self._components()
         limit = float(MEAN_LIMIT << MEAN_BITS)
         means = ops.clip(ops.round(means * 2.0**MEAN_BITS), -limit, limit)

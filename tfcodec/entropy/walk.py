@@ -2,8 +2,8 @@
 
 An entropy model visits its latents in coding order exactly once in the source. The model supplies
 the steps, each a pure function of what was coded before it; the visitor decides what happens to a
-step's latents: `rate.RateMeter` sums their bits (training, evaluation), `SliceEncoder` collects
-their symbols, `SliceDecoder` reads them. The decoder is right because the encoder is.
+step's latents: `rate.RateMeter` sums their bits (training, evaluation), `StepEncoder` collects
+their symbols, `StepDecoder` reads them. The decoder is right because the encoder is.
 
 How the papers' orders map to steps (z's symbols are a step like any other, with the medians as mu):
 
@@ -47,7 +47,7 @@ class TablePrior:
     """A step's prior as the coding visitors see it: mu, and a row of the tables for each symbol.
 
     mu: float32 array, broadcasts to the latents; indexes: int32 array, too. Priors of other kinds
-    have a mu and these two methods as well (see `mixture_coding.MixturePrior`).
+    have a mu and these two methods as well (see `mixtures.MixturePrior`).
     """
 
     mu: np.ndarray
@@ -62,7 +62,7 @@ class TablePrior:
         return coder.read(np.broadcast_to(self.indexes, shape))
 
 
-class SliceEncoder:
+class StepEncoder:
     """Visitor that rounds each step's latents and has the step's prior write the symbols.
 
     latents: one float32 array [1, h, w, c] a step, from the analysis.
@@ -89,7 +89,7 @@ class SliceEncoder:
         return symbols
 
 
-class SliceDecoder:
+class StepDecoder:
     """Visitor that has each step's prior read its symbols from the coder.
 
     shapes: one (1, h, w, c) a step, derived from the picture's height and width alone.

@@ -63,7 +63,7 @@ COLUMNS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contender:
-    """A codec of the run. `argument`: folder of the export, or key of `worker.PILLOW`."""
+    """A codec of the run. `argument`: folder of the export, or key of `contenders.PILLOW`."""
 
     name: str
     title: str
@@ -120,7 +120,7 @@ def model(info: installed.ModelInfo, qualities: Iterable[float] = DEFAULT_QUALIT
 
 
 def pillow(name: str) -> Contender | None:
-    """One of `worker.PILLOW` on its ladder; None if the Pillow at hand does not write it."""
+    """One of `contenders.PILLOW` on its ladder; None if the Pillow at hand does not write it."""
     kind = worker.PILLOW[name]
     if not kind.available():
         return None
@@ -488,9 +488,8 @@ def _cost(codec: Contender, notice: Callable[[str], None]) -> dict:
     try:
         from tfcodec import models
 
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["config"].items()}
-        chosen = models.config(config["model"], config["preset"], **fields)
-        described = models.describe(config["model"], config["preset"], chosen)
+        fields = models.read_config(config["model"], config["config"])
+        described = models.describe(config["model"], config["preset"], fields)
         cost["kmac_per_pixel"] = described["kmac_per_pixel"]
     except (TfcodecError, KeyError, TypeError) as error:
         notice(f"{codec.name}: its kMAC per pixel are not known ({error})")

@@ -24,8 +24,8 @@ import PIL
 from PIL import Image, features
 
 from tfcodec import pictures
-from tfcodec import quality as search
 from tfcodec.errors import InputError, ModelError, TfcodecError
+from tfcodec.quality import best_within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _encode(codec, request: dict) -> dict:
     quality = request["quality"]
     if request["at_most"] is not None and codec.qualities:
         limit = request["at_most"]
-        found, _ = search.best_within(limit, codec.qualities, lambda q: codec.encode(picture, q)[0])
+        found, _ = best_within(limit, codec.qualities, lambda q: codec.encode(picture, q)[0])
         quality = codec.qualities[0] if found is None else found
     (data, rest), figures = codec.measured(lambda: codec.encode(picture, quality))
     pathlib.Path(request["output"]).write_bytes(data)
@@ -176,13 +176,9 @@ class _ModelCodec(_Codec):
     def __init__(self, path):
         super().__init__()
         from tfcodec import codec
-        from tfcodec.coding.format import QUALITY_STEPS
 
         self._codec = codec.load(path)
-        if self._codec.qualities:
-            low, high = self._codec.qualities
-            steps = round((high - low) * QUALITY_STEPS)
-            self.qualities = [low + step / QUALITY_STEPS for step in range(steps + 1)]
+        self.qualities = None if self._codec.ladder.single else self._codec.ladder.steps()
 
     def encode(self, picture, quality):
         encoded = self._codec.encode(picture, quality)

@@ -36,7 +36,7 @@ def integers_hash(convs):
 def known_answer(model):
     """CRC-32 of what a model's steps say to given symbols, ordinary ones and extreme ones.
 
-    model: of `slices.walk`, as `Exported` is, with `shapes`.
+    model: of `walk.walk`, as `Exported` is, with `shapes`.
     """
     crc = 0
     for extreme in (False, True):

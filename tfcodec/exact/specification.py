@@ -18,7 +18,7 @@ one's integers mean y out_scale + out_offset: means in 1/64, features in powers 
 log(sigma) in levels of the table of `entropy.gaussian`.
 
 No sum can reach the end of the numbers that carry it (`prove`), so neither their order nor fused
-operations can matter: the layers of `layers.exact` compute this in floating point, faster.
+operations can matter: the layers of `exact.layers` compute this in floating point, faster.
 
 This module needs numpy alone.
 """
@@ -64,6 +64,7 @@ class Profile:
 
 _PROFILES = (Profile(1, "exact-12", 12, 12, "float64"), Profile(2, "exact-10", 10, 10, "float32"))
 PROFILES = {profile.name: profile for profile in _PROFILES}
+DEFAULT_PROFILE = "exact-10"
 NUMBERS = {profile.number: profile for profile in _PROFILES}
 
 FEATURE_MAX = 2**13 - 1  # features are finer than the inputs they become, so that these round once

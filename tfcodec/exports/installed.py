@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from tfcodec.errors import ModelError
+from tfcodec.quality import Ladder
 
 MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
 
@@ -22,6 +23,11 @@ class ModelInfo:
     def fingerprint(self):
         """4 bytes that name the weights in a file."""
         return bytes.fromhex(self.config["fingerprint"])
+
+    @property
+    def ladder(self):
+        """Its qualities as a `quality.Ladder`."""
+        return Ladder.read(self.config)
 
     @property
     def qualities(self):

@@ -19,9 +19,7 @@ UNTILED_PIXELS = 2**22
 
 
 class Exported:
-    """A loaded export: the model of `slices.walk`, and the transforms around it.
-
-    `on_tile`: see `codec.Codec`.
+    """A loaded export: the model of `walk.walk`, and the transforms around it.
 
     Raises: ModelError if the folder does not hold what its config.json says.
     """
@@ -45,7 +43,6 @@ class Exported:
                 "older release"
             ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
-        self.on_tile = None
         self.check_arithmetic()
 
     def check_arithmetic(self):
@@ -88,16 +85,19 @@ class Exported:
                 shapes.append((1, *sides, part["channels"]))
         return shapes
 
-    def analysis(self, rgb, rung):
-        """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c]."""
+    def analysis(self, rgb, rung, progress=None):
+        """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c].
+
+        progress: called after each tile of a large picture with tiles done and their number.
+        """
         steps = []
-        latents = self.module.to_latents(self._to_y(rgb, rung))
+        latents = self.module.to_latents(self._to_y(rgb, rung, progress))
         for part, latent in zip(self.parts, latents, strict=True):
             latent = latent.numpy()
             steps += wavefront.split(latent) if part.get("wavefront") else [latent]
         return steps
 
-    def _to_y(self, rgb, rung):
+    def _to_y(self, rgb, rung, progress=None):
         """uint8 [H, W, 3] to y, tile by tile."""
         nest, padded = self._tf.nest, self.padded(*rgb.shape[:2])
         grid, y, whole = self._grid(*padded, "analysis"), None, None
@@ -117,7 +117,8 @@ class Exported:
                 ]
             for all_of_it, latent, stride in zip(whole, flat, strides, strict=True):
                 _keep(all_of_it[0], latent[0], rows, columns, stride)
-            self._tell(tile + 1, len(grid))
+            if progress is not None:
+                progress(tile + 1, len(grid))
         return nest.pack_sequence_as(y, whole)
 
     def estimate(self, rgb, rung):
@@ -138,7 +139,7 @@ class Exported:
     def finish(self, state, symbols):
         return self.module.finish(state, self._tf.constant(symbols))
 
-    def synthesis(self, y_hat, rung, height, width):
+    def synthesis(self, y_hat, rung, height, width, progress=None):
         """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
         nest, padded = self._tf.nest, self.padded(height, width)
         grid = self._grid(*padded, "synthesis")
@@ -155,7 +156,8 @@ class Exported:
             part = nest.map_structure(lambda a, at=(rows, columns): seen(a, *at), y_hat)
             part = self.module.synthesis(part, np.float32([rung]))[0].numpy()
             _keep(rgb, part, rows, columns)
-            self._tell(tile + 1, len(grid))
+            if progress is not None:
+                progress(tile + 1, len(grid))
         return rgb
 
     def _grid(self, height, width, margins):
@@ -167,10 +169,6 @@ class Exported:
                 f"pixels; this one has {height * width}, sides padded"
             )
         return [(tiles.Span(0, height, 0, height), tiles.Span(0, width, 0, width))]
-
-    def _tell(self, done, count):
-        if self.on_tile is not None:
-            self.on_tile(done, count)
 
 
 def _keep(whole, tile, rows, columns, stride=1):

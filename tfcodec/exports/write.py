@@ -48,7 +48,9 @@ def write(
     from tfcodec import models
 
     values = {v.path: np.float32(np.array(v)) for v in model.variables}
-    model = models.weighted(model_name, config, precision)  # training may have computed otherwise
+    model = models.build_with_weights(
+        model_name, config, precision
+    )  # training may have computed otherwise
     for variable in model.variables:
         variable.assign(values[variable.path])
     note = {"precision": precision, **(note or {})}

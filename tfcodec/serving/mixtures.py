@@ -1,6 +1,6 @@
 """Symbols with a mixture each, in stock TensorFlow operations.
 
-`entropy.mixture_coding` once more, traced into a graph: the same questions to the same integers,
+`coding.mixtures` once more, traced into a graph: the same questions to the same integers,
 asked of all symbols of a step at once, in rounds that are a loop.
 """
 

@@ -23,8 +23,14 @@ setuptools.setup(
     packages=[
         "tfcodec",
         "tfcodec.layers",
-        "tfcodec.entropy",
         "tfcodec.coding",
+        "tfcodec.entropy",
+        "tfcodec.exact",
+        "tfcodec.exports",
+        "tfcodec.pictures",
+        "tfcodec.serving",
+        "tfcodec.evaluation",
+        "tfcodec.commands",
         "tfcodec.models",
         "tfcodec.saved_models",
     ],
@@ -67,5 +73,5 @@ setuptools.setup(
             *TFDS,
         ],
     },
-    entry_points={"console_scripts": ["tfcodec = tfcodec.cli:run"]},
+    entry_points={"console_scripts": ["tfcodec = tfcodec.commands.main:run"]},
 )

@@ -17,7 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def parser():
     """The command line; every field of `training.Settings` is a flag."""
-    from tfcodec import export, training
+    from tfcodec import training
+    from tfcodec.exports import weights
 
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     flags.add_argument("--list", action="store_true", help="print 'MODEL: PRESET ..' and exit")
@@ -96,7 +97,7 @@ def parser():
     )
     flags.add_argument(
         "--export_weights",
-        choices=export.WEIGHTS,
+        choices=weights.WEIGHTS,
         default="bfloat16",
         help="how the export stores large weights; int8 is smallest, float32 exact; "
         "default bfloat16",
@@ -218,13 +219,14 @@ def chosen(args):
 
 def train(args, config, settings):
     """Trains (or continues) the run that the flags describe, and exports it."""
-    from tfcodec import export, training
+    from tfcodec import training
     from tfcodec.errors import InputError
+    from tfcodec.exports import write
 
     if not args.data and settings.steps:
         raise InputError("--data is needed: folders, files or globs of training pictures")
     if args.export:
-        export.check_target(args.export)
+        write.check_target(args.export)
     training.set_precision(settings)
     with training.backend().scope(args.strategy, args.deterministic):
         trainer, validation = prepared(args, config, settings)
@@ -236,7 +238,7 @@ def train(args, config, settings):
         training.fit(trainer, args.run_dir, validation, args.weights_dir)
     if args.export and trainer.backend.chief:
         with trainer.averaged() as averaged:
-            export.export(
+            write.write(
                 averaged,
                 *(args.export, args.model, args.preset, config, args.name),
                 weights=args.export_weights,

@@ -117,7 +117,8 @@ def train(job, target):
     import numpy as np
     from absl import logging
 
-    from tfcodec import complexity, data, export, models, training
+    from tfcodec import complexity, data, models, training
+    from tfcodec.exports import write
 
     logging.set_verbosity(logging.INFO)
     job = json.loads(job)
@@ -131,8 +132,8 @@ def train(job, target):
         [p for p in data.find(job["data"]) if p not in held_out], settings.crop
     )
     training.set_precision(settings)
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in job["fields"].items()}
-    config = models.config(job["model"], "compact", **fields)
+    fields = {**dataclasses.asdict(models.config(job["model"], "compact")), **job["fields"]}
+    config = models.read_config(job["model"], fields)
     model = models.module(job["model"]).build(config, name=job["model"]).build_weights()
     first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
     model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
@@ -148,7 +149,7 @@ def train(job, target):
     if job["export"]:
         directory = os.path.join(job["run_dir"], "export")
         name = os.path.basename(job["run_dir"])
-        export.export(model, directory, job["model"], "compact", config, name=name)
+        write.write(model, directory, job["model"], "compact", config, name=name)
 
 
 def _parts(model, pictures, crop):
@@ -167,7 +168,7 @@ def _parts(model, pictures, crop):
 
 
 def _table(results):
-    from tfcodec.curves import bd_rate
+    from tfcodec.evaluation.curves import bd_rate
 
     def curve(result):
         return [(p["bpp"], p["psnr"]) for p in result["points"]]

@@ -25,11 +25,13 @@ def main():
 
     import numpy as np
 
-    from tfcodec import codec, export, images
+    from tfcodec import codec
     from tfcodec.coding import container
+    from tfcodec.exports import installed
+    from tfcodec.pictures import read
 
-    models = [codec.Codec(export.find(name)) for name in args.models]
-    pictures = [images.read(path) for path in args.images]
+    models = [codec.Codec(installed.find(name)) for name in args.models]
+    pictures = [read(path) for path in args.images]
     for quality in args.qualities:
         bpp = [
             [8 * len(m.encode(p, quality).data) / p.height / p.width for p in pictures]

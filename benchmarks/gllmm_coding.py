@@ -23,9 +23,8 @@ import tensorflow as tf
 import tensorflow_compression_ops as tfc
 from scipy import special
 
-from tfcodec.coding import TFC, CodingTables, open_decoder, open_encoder
-from tfcodec.entropy import mixture_coding
-from tfcodec.entropy.mixture_coding import MixturePrior
+from tfcodec.coding import TFC, CodingTables, mixtures, open_decoder, open_encoder
+from tfcodec.coding.mixtures import MixturePrior
 
 SETS = {  # shares of elements whose scales lie in these ranges
     "A": ((0.72, 0.1, 0.5), (0.22, 0.5, 3.0), (0.06, 3.0, 20.0)),
@@ -66,12 +65,12 @@ def cumulative(x, means, scales, weights):
 
 def integers(means, scales, weights):
     """As `gllmm.Mixture.indexes`, of numpy arrays; int32 [27, 1, 1, 1, count]."""
-    weights = np.floor(weights * 2**mixture_coding.WEIGHT_BITS)
+    weights = np.floor(weights * 2**mixtures.WEIGHT_BITS)
     at = weights.argmax(axis=0), np.arange(weights.shape[1])
-    weights[at] += 2**mixture_coding.WEIGHT_BITS - weights.sum(axis=0)
+    weights[at] += 2**mixtures.WEIGHT_BITS - weights.sum(axis=0)
     numbers = [
-        np.rint(means * 2**mixture_coding.MEAN_BITS),
-        np.rint(2**mixture_coding.INVERSE_BITS / scales),
+        np.rint(means * 2**mixtures.MEAN_BITS),
+        np.rint(2**mixtures.INVERSE_BITS / scales),
         weights,
     ]
     return np.concatenate(numbers).astype(np.int32).reshape(27, 1, 1, 1, -1)
@@ -162,7 +161,7 @@ def main():
     flags.add_argument("--runs", type=int, default=5)
     args = flags.parse_args()
 
-    tables = CodingTables.build(mixture_coding.binary_rows())
+    tables = CodingTables.build(mixtures.binary_rows())
     print("| set | scheme | symbols | bytes | over ideal | encode s | decode s |")
     print("|---|---|---|---|---|---|---|")
     for name, shares in SETS.items():

@@ -72,9 +72,9 @@ def main():
 
 def mosaic(path, height, width):
     """uint8 [height, width, 3]: the photograph and its mirror images, without seams."""
-    from tfcodec import images
+    from tfcodec.pictures import read
 
-    rgb = images.read(path).rgb
+    rgb = read(path).rgb
     rgb = np.concatenate([rgb, rgb[:, ::-1]], axis=1)
     rgb = np.concatenate([rgb, rgb[::-1]], axis=0)
     repeats = [-(-side // have) for side, have in zip((height, width), rgb.shape, strict=False)]
@@ -84,11 +84,12 @@ def mosaic(path, height, width):
 def process(args, task, source, target):
     """One task; the last line that it prints is its seconds and its peak of memory in MB, JSON."""
     import tfcodec
-    from tfcodec import images
     from tfcodec.coding import container
+    from tfcodec.pictures import from_array, read
+    from tfcodec.pictures import write as pictures_write
 
     codec = tfcodec.load(args.model)
-    small = images.from_array(np.zeros([64, 64, 3], np.uint8))
+    small = from_array(np.zeros([64, 64, 3], np.uint8))
     codec.decode(container.unpack(codec.encode(small, args.quality).data))
     times, cpu = [], []
 
@@ -100,7 +101,7 @@ def process(args, task, source, target):
         return result
 
     if task == "encode":
-        picture = images.read(source)
+        picture = read(source)
         short = picture.height * picture.width < 1e6
         for _ in range(7 if short else 2):
             data = timed(lambda: codec.encode(picture, args.quality).data)
@@ -110,7 +111,7 @@ def process(args, task, source, target):
         short = packed.height * packed.width < 1e6
         for _ in range(7 if short else 2):
             picture = timed(lambda: codec.decode(packed))
-        images.write(target, picture)
+        pictures_write(target, picture)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     again, used = statistics.median(times[1:]), statistics.median(cpu[1:])
     print(json.dumps({"first": times[0], "again": again, "cpu": used, "peak": peak}))
@@ -119,8 +120,9 @@ def process(args, task, source, target):
 def compare(args):
     """What tiles change, before and after rounding."""
     import tfcodec
-    from tfcodec import images, tiles
-    from tfcodec.entropy.slices import SliceEncoder, walk
+    from tfcodec.entropy.walk import StepEncoder, walk
+    from tfcodec.exports import tiles
+    from tfcodec.pictures import from_array
 
     codec = tfcodec.load(args.model)
     exported = codec.exported
@@ -132,7 +134,7 @@ def compare(args):
     def coded(rgb, rung, pixels):
         tiles.ACTIVATION_BYTES = pixels * exported.tiling["bytes_per_pixel"]
         latents = exported.analysis(rgb, rung)
-        visitor = SliceEncoder(latents, _Nowhere())
+        visitor = StepEncoder(latents, _Nowhere())
         y_hat = walk(exported, visitor)
         return latents, visitor.symbols, y_hat
 
@@ -142,7 +144,7 @@ def compare(args):
 
     for name, rgb in pictures.items():
         for quality in (1, 4, 8) if codec.qualities else (None,):
-            data = codec.encode(images.from_array(rgb), quality)
+            data = codec.encode(from_array(rgb), quality)
             latents, symbols, y_hat = coded(rgb, data.rung, 2**40)
             whole = exported.synthesis(y_hat, data.rung, *rgb.shape[:2])
             for pixels in (2**18, 2**20, 2**21):

@@ -74,7 +74,7 @@ def _model(args, name, policy):
 
     from tfcodec import complexity, models
     from tfcodec.entropy.rate import RateMeter
-    from tfcodec.entropy.slices import walk
+    from tfcodec.entropy.walk import walk
 
     keras.mixed_precision.set_global_policy(policy)
     keras.utils.set_random_seed(0)

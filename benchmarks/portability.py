@@ -6,7 +6,7 @@ Needs JAX and PyTorch beside TensorFlow (`pip install jax==0.5.3 torch==2.13.0`)
 missing are said to be. The pictures are encoded by the export in TensorFlow with two threads. Every
 other runtime is a process of its own, which decodes the files and, told the right symbols, counts
 the table indexes and the means (in 1/64) that come out otherwise. JAX and PyTorch compute the
-Keras model with the export's weights, numpy the specification of `layers.integer`.
+Keras model with the export's weights, numpy the specification of `exact.specification`.
 
 The float form has the weights that the integers mean, and is exported and run like the other.
 Prints a table, and exits with 1 if the frozen model fails anywhere.
@@ -55,9 +55,9 @@ def main():
     args = flags.parse_args()
     if args.worker:
         return work(args.worker)
-    from tfcodec import export
+    from tfcodec.exports import installed
 
-    info = export.find(args.model)
+    info = installed.find(args.model)
     with tempfile.TemporaryDirectory() as folder:
         job = {"models": {"frozen": info.path, "float": f"{folder}/float"}}
         job |= {"images": args.images, "quality": args.quality}
@@ -95,11 +95,11 @@ def work(task):
     name, _, folder = task.partition(":")
     import numpy as np
 
-    from tfcodec import export
-    from tfcodec.coding import container as box
     from tfcodec.coding import open_decoder
-    from tfcodec.entropy.slices import SliceDecoder, walk
+    from tfcodec.coding.container import symbols_checksum, unpack
+    from tfcodec.entropy.walk import StepDecoder, walk
     from tfcodec.errors import TfcodecError
+    from tfcodec.exports import installed
 
     job = json.loads(pathlib.Path(folder, "job.json").read_text())
     if name == "encoder":
@@ -108,24 +108,24 @@ def work(task):
         return 0
     rows = {}
     for form, path in job["models"].items():
-        info = export.read_info(path)
+        info = installed.read_info(path)
         # XLA compiles and the specification multiplies slowly; the float form has no specification.
         if form == "float" and "RUNTIME_SPECIFICATION" in os.environ:
             continue
         model = runtime(info)
         row = dict(decoded=0, same=0, indexes=0, means=0, latents=0)
         for k, _ in enumerate(job["images"]):
-            container = box.unpack(pathlib.Path(folder, f"{form}{k}.tfcd").read_bytes())
+            container = unpack(pathlib.Path(folder, f"{form}{k}.tfcd").read_bytes())
             truth = np.load(f"{folder}/{form}{k}.npz")
             decoder = open_decoder(
                 container.coder, model.tables, container.streams, container.escapes, "file"
             )
             shapes = model.shapes(container.height, container.width)
-            visitor = SliceDecoder(shapes, decoder)
+            visitor = StepDecoder(shapes, decoder)
             try:
                 y_hat = walk(model, visitor)
                 decoder.finish()
-                right = box.symbols_checksum(visitor.symbols) == container.checksum
+                right = symbols_checksum(visitor.symbols) == container.checksum
                 row["decoded"] += right
                 row["same"] += right and checksum(y_hat) == int(truth["y_hat"])
             except TfcodecError:
@@ -145,22 +145,25 @@ def encode(job, folder):
     """Writes the float form's export, all files, and what they are made of."""
     import numpy as np
 
-    from tfcodec import codec, export, freezing, images
-    from tfcodec.entropy.slices import SliceEncoder, walk
+    from tfcodec import codec, pictures
+    from tfcodec.entropy.walk import StepEncoder, walk
+    from tfcodec.exports import installed
+    from tfcodec.exports.rebuild import rebuild
+    from tfcodec.exports.write import write as write_write
 
-    info = export.read_info(job["models"]["frozen"])
-    model, config = freezing.rebuild(info, as_float=True)
-    export.export(
+    info = installed.read_info(job["models"]["frozen"])
+    model, config = rebuild(info, as_float=True)
+    write_write(
         model, job["models"]["float"], info.config["model"], "control", config, weights="float32"
     )
     for form, path in job["models"].items():
-        coder = codec.Codec(export.read_info(path))
+        coder = codec.Codec(installed.read_info(path))
         for k, image in enumerate(job["images"]):
-            picture = images.read(image)
+            picture = pictures.read(image)
             encoded = coder.encode(picture, job["quality"] if coder.qualities else None)
             pathlib.Path(folder, f"{form}{k}.tfcd").write_bytes(encoded.data)
             latents = coder.exported.analysis(picture.rgb, encoded.rung)
-            symbols = SliceEncoder(latents, Nothing())
+            symbols = StepEncoder(latents, Nothing())
             walk(coder.exported, symbols)
             told = Told(symbols.symbols)
             y_hat = walk(coder.exported, told)
@@ -206,11 +209,13 @@ def checksum(y_hat):
 
 def runtime(info):
     """The export's walk as this process is set to compute it."""
-    from tfcodec import export, freezing
-    from tfcodec.layers import exact
+    from tfcodec import freeze
+    from tfcodec.exact import layers as exact
+    from tfcodec.exports import loaded
+    from tfcodec.exports.rebuild import rebuild
 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    exported = export.Exported(info)  # its tables, and TensorFlow's range coder
+    exported = loaded.Exported(info)  # its tables, and TensorFlow's range coder
     if "RUNTIME_NO_MKLDNN" in os.environ:
         import torch
 
@@ -226,7 +231,7 @@ def runtime(info):
         return exported
     if "RUNTIME_SPECIFICATION" in os.environ:
         exact.by_the_specification().__enter__()  # for the rest of the process
-    model = freezing.Walked(freezing.rebuild(info)[0])
+    model = freeze.Walked(rebuild(info)[0])
     model.tables = exported.tables
     return model
 

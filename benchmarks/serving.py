@@ -22,10 +22,11 @@ import tensorflow as tf
 from PIL import Image
 
 import tfcodec
-from tfcodec import images, serving
+from tfcodec import pictures
 from tfcodec.coding import TFC, container, open_decoder, open_encoder
-from tfcodec.coding.stock_coder import StockDecoder, StockEncoder
-from tfcodec.entropy.slices import SliceDecoder, walk
+from tfcodec.entropy.walk import StepDecoder, walk
+from tfcodec.serving import signatures
+from tfcodec.serving.coder import StockDecoder, StockEncoder
 
 
 def main():
@@ -38,14 +39,14 @@ def main():
     args = flags.parse_args()
 
     codec = tfcodec.load(args.model)
-    rgb = images.read(args.image).rgb
-    servers = [serving.Server(codec, 2**25, 2**30, xla) for xla in (False, True)]
+    rgb = pictures.read(args.image).rgb
+    servers = [signatures.Server(codec, 2**25, 2**30, xla) for xla in (False, True)]
     print("milliseconds, median; first call left out")
     print("size  lanes  bytes  |  stock graph  XLA  TFC ops")
     for size in args.sizes:
         width, height = map(int, size.split("x"))
         repeats = [-(-height // rgb.shape[0]), -(-width // rgb.shape[1]), 1]
-        picture = images.from_array(np.tile(rgb, repeats)[:height, :width])
+        picture = pictures.from_array(np.tile(rgb, repeats)[:height, :width])
         data = codec.encode(picture, args.quality, lanes="serving").data
         lanes = len(container.unpack(data, max_pixels=2**40).streams)
         one = codec.encode(picture, args.quality).data
@@ -115,7 +116,7 @@ def measured(codec, servers, picture, data, quality):
 def whole_requests(codec, servers, picture, data, quality):
     def whole_encode():
         rgb = np.asarray(Image.open(io.BytesIO(source)))
-        return codec.encode(images.from_array(rgb), quality, lanes="serving").data
+        return codec.encode(pictures.from_array(rgb), quality, lanes="serving").data
 
     def whole_decode():
         shown = codec.decode(container.unpack(data, max_pixels=2**40)).rgb
@@ -143,7 +144,7 @@ class Recorder:
     def __init__(self, codec, box):
         self.decoder = open_decoder(TFC, codec.exported.tables, box.streams, box.escapes)
         self.indexes = []
-        visitor = SliceDecoder(codec.exported.shapes(box.height, box.width), self)
+        visitor = StepDecoder(codec.exported.shapes(box.height, box.width), self)
         walk(codec.exported, visitor)
         self.symbols = visitor.symbols
 

@@ -19,8 +19,9 @@ import tensorflow as tf
 from PIL import Image
 
 import tfcodec
-from tfcodec import images, serving
+from tfcodec import pictures
 from tfcodec.coding import container
+from tfcodec.serving import signatures
 
 
 def main():
@@ -31,16 +32,16 @@ def main():
     args = flags.parse_args()
 
     codec = tfcodec.load(args.model)
-    server = serving.Server(codec, 2**25, 2**30, False)
+    server = signatures.Server(codec, 2**25, 2**30, False)
     differing, costs = 0, []
     for path in args.images:
-        picture, source = images.read(path), io.BytesIO()
-        Image.fromarray(images.to_array(picture)).save(source, "PNG")
+        picture, source = pictures.read(path), io.BytesIO()
+        Image.fromarray(pictures.to_array(picture)).save(source, "PNG")
         there = codec.encode(picture, args.quality, lanes="serving").data
         level = tf.constant(np.float32(args.quality or 0))
         here = server.encode_one(tf.constant(source.getvalue()), level)["files_bytes"].numpy()
         shown_here = server.decode_one(tf.constant(there))["png_bytes"].numpy()
-        shown_there = images.to_array(codec.decode(container.unpack(here)))
+        shown_there = pictures.to_array(codec.decode(container.unpack(here)))
         shown = np.array_equal(np.asarray(Image.open(io.BytesIO(shown_here))), shown_there)
         one_lane = len(codec.encode(picture, args.quality).data)
         costs.append(100 * (len(there) / one_lane - 1))

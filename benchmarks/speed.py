@@ -35,9 +35,9 @@ def main():
     args = flags.parse_args()
 
     import tfcodec
-    from tfcodec import images
+    from tfcodec import pictures
 
-    picture = images.read(args.image)
+    picture = pictures.read(args.image)
     if args.untrained:
         with tempfile.TemporaryDirectory() as folder:
             codec = tfcodec.load(_untrained(args.untrained, picture, os.path.join(folder, "model")))
@@ -52,23 +52,24 @@ def _untrained(name, picture, directory):
     import keras
     import numpy as np
 
-    from tfcodec import export, models
+    from tfcodec import models
+    from tfcodec.exports import write
 
     keras.utils.set_random_seed(0)
     model_name, preset = name.split("-", 1)
     config = models.config(model_name, preset)
-    model = models.weighted(model_name, config)
+    model = models.build_with_weights(model_name, config)
     side, rng = 2 * model.stride, np.random.default_rng(0)
     corners = rng.integers(0, np.array(picture.rgb.shape[:2]) - side, [16, 2])
     crops = [picture.rgb[top : top + side, left : left + side] for top, left in corners]
     model.prepare(np.float32(crops) / 255)
-    return export.export(model, directory, model_name, preset, config).path
+    return write.write(model, directory, model_name, preset, config).path
 
 
 def _measure(args, codec, picture):
     """Prints seconds by part, warm; returns the file's bytes."""
     from tfcodec.coding import container
-    from tfcodec.entropy import slices
+    from tfcodec.entropy import walk as slices
 
     data = codec.encode(picture, args.quality).data
     codec.decode(container.unpack(data))
@@ -92,7 +93,7 @@ def _measure(args, codec, picture):
 
     for name in ("analysis", "step", "finish", "synthesis"):
         setattr(exported, name, watched(name, getattr(exported, name)))
-    for visitor in (slices.SliceEncoder, slices.SliceDecoder):
+    for visitor in (slices.StepEncoder, slices.StepDecoder):
         visitor.__call__ = watched("coding", visitor.__call__)
     for _ in range(args.runs):
         with timed("encode"):

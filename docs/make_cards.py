@@ -9,7 +9,7 @@ import json
 import pathlib
 import sys
 
-from tfcodec import export
+from tfcodec.exports import write
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TITLES = {
@@ -60,7 +60,7 @@ def main(path):
         if codec["version"] != config["fingerprint"]:
             sys.exit(f"{folder.name}: {path} is of weights {codec['version']}, not of these")
         config["measured"] = codec["measured"]
-        export.write_config(str(folder), config)
+        write.write_config(str(folder), config)
         card = (folder / "card.md").read_text(encoding="utf-8")
         before, after = card.split("## Measured on Kodak\n")
         card = before + section(folder.name, evaluation) + after[after.index("## ") :]

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import tfcodec
-from tfcodec import images, metrics
+from tfcodec import metrics, pictures
 
 CROP = (330, 80, 330 + 352, 80 + 320)  # left, top, right, bottom: a face of a parrot
 MARGIN = 26
@@ -25,9 +25,9 @@ def main():
     flags.add_argument("output")
     flags.add_argument("--quality", type=float, default=3.0)
     args = flags.parse_args()
-    original = images.read(args.image).rgb
+    original = pictures.read(args.image).rgb
     codec = tfcodec.load()
-    encoded = codec.encode(images.from_array(original), args.quality)
+    encoded = codec.encode(pictures.from_array(original), args.quality)
     jpeg = jpeg_of(original, len(encoded.data))
     pixels = original.shape[0] * original.shape[1]
     columns = [

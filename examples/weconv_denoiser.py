@@ -12,7 +12,7 @@ import pathlib
 import keras
 import numpy as np
 
-from tfcodec import images
+from tfcodec import pictures
 from tfcodec.layers.weconv import WeConv
 
 PICTURE = pathlib.Path(__file__).with_name("kodim23.png")
@@ -41,7 +41,7 @@ def train(inner, steps, seed=0):
     """PSNR in dB on the right quarter of the picture after training on the rest."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
-    rgb = images.read(str(PICTURE)).rgb
+    rgb = pictures.read(str(PICTURE)).rgb
     split = rgb.shape[1] * 3 // 4
     held_out = crops(rgb[:, split:], 16, rng)
     noisy = held_out + rng.normal(0, SIGMA, held_out.shape).astype(np.float32)

@@ -15,8 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfcodec
-from tfcodec import images
-from tfcodec.entropy.slices import SliceEncoder, walk
+from tfcodec import pictures
+from tfcodec.entropy.walk import StepEncoder, walk
 
 
 class BitMeter:
@@ -40,7 +40,7 @@ def measure(codec, rgb, rung):
     model = codec.exported
     latents = model.analysis(rgb, rung)
     meter = BitMeter(model.tables)
-    walk(model, SliceEncoder(latents, meter))
+    walk(model, StepEncoder(latents, meter))
     return [
         {"name": part["name"], "latents": latent[0], "bits": bits[0]}
         for part, latent, bits in zip(model.parts, latents, meter.bits, strict=True)
@@ -96,10 +96,10 @@ def main():
     flags.add_argument("--quality", type=float)
     args = flags.parse_args()
 
-    rgb = images.read(args.image).rgb
+    rgb = pictures.read(args.image).rgb
     height, width, _ = rgb.shape
     codec = tfcodec.load(args.model)
-    encoded = codec.encode(images.from_array(rgb), args.quality)
+    encoded = codec.encode(pictures.from_array(rgb), args.quality)
     size = len(encoded.data)  # `tfcodec.compress(rgb)` gives these bytes in one call
     print(f"{size} bytes, {8 * size / (height * width):.3f} bpp")
 

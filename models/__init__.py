@@ -1,13 +1,16 @@
-"""The models: one file a paper, and the dictionary that names them.
+"""The models: one file a paper, and the names of those that come with the package.
 
 `build("mbt2018_mean", "compact")` gives a Keras model without weights; `build_weights()` of it
-creates them. An unknown name lists the known ones.
+creates them. A name with a dot, such as `my_package.my_model`, is a module of your own that has
+what each of these has: `Config`, `PRESETS` and `build`. Another unknown name lists the known ones.
+
+Rules. May import: layers, entropy, exact's chains through entropy; Keras, no TensorFlow. Imported
+by exports and above. Never knows: files, pictures, training.
 """
 
 import dataclasses
 import importlib
 
-from tfcodec import complexity
 from tfcodec.errors import InputError
 
 MODELS = (
@@ -30,9 +33,18 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 def module(name):
     """The model's module: `Config`, `PRESETS`, `build`. Raises InputError for an unknown name."""
-    if name not in MODELS:
+    if name in MODELS:
+        return importlib.import_module(f"tfcodec.models.{name}")
+    if "." not in name:
         raise InputError(f"there is no model {name!r}; the models are {', '.join(MODELS)}")
-    return importlib.import_module(f"tfcodec.models.{name}")
+    try:
+        found = importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"the model {name!r} cannot be imported ({error})") from error
+    missing = [part for part in ("Config", "PRESETS", "build") if not hasattr(found, part)]
+    if missing:
+        raise InputError(f"the module {name!r} is no model: it has no {' and no '.join(missing)}")
+    return found
 
 
 def config(name, preset, **changes):
@@ -43,12 +55,18 @@ def config(name, preset, **changes):
     return dataclasses.replace(presets[preset], **changes)
 
 
+def read_config(name, fields):
+    """The `Config` of a model from JSON, which has lists where it has tuples."""
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return module(name).Config(**fields)
+
+
 def build(name, preset, **changes):
     """A model of the zoo with the fields of its preset's `Config` replaced by `changes`."""
     return module(name).build(config(name, preset, **changes), name=name)
 
 
-def weighted(name, config, precision="float32"):
+def build_with_weights(name, config, precision="float32"):
     """The model of a `Config` with its weights made, whatever Keras' global policy is.
 
     precision: of the transforms, a key of `PRECISIONS`; entropy models are float32 always.
@@ -73,6 +91,8 @@ def describe(name, preset, config):
         stride: the picture's sides are padded to a multiple of it;
         latents: one {"name", "stride", "channels"} a step, in coding order.
     """
+    from tfcodec import complexity
+
     model = module(name).build(config, name=name).build_weights()
     macs = complexity.macs_per_pixel(model)
     return {

@@ -12,8 +12,8 @@ The `factorized-` presets code y under a factorized prior and have no z. Paramet
 
 import dataclasses
 
+from tfcodec.models.base import LADDER
 from tfcodec.models.hyperprior import FactorizedCodec, HyperpriorCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

@@ -4,9 +4,8 @@ weconvene3d, icwem and quad have in common."""
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gaussian
+from tfcodec.entropy import chains, gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
-from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
@@ -119,10 +118,10 @@ class ChannelwiseCodec(CodecModel):
         steps = self.context.entropy_chains()
         maps = {"hyper_means": self.context.means, "hyper_scales": self.context.scales}
         return [
-            exact.Chain(
+            chains.FreezableNetwork(
                 self,
                 name,
-                exact.stages(getattr(self, name)),
+                chains.stages(getattr(self, name)),
                 (("features", channels),),
                 (self.hyper_latents,),
             )

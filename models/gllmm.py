@@ -25,17 +25,18 @@ from functools import partial
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gllmm, mixture_coding, wavefront
+from tfcodec.coding import mixtures, wavefront
+from tfcodec.entropy import mixture as gllmm
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.concatenated import ConcatenatedResidualBlock, SimplifiedAttention
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.masked import MaskedConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
-from tfcodec.models.base import CodecModel, gains
-from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.base import LADDER, CodecModel, gains
 from tfcodec.models.transforms import conv, estimator, leaky, sequential, unit_start, up_conv
 
 FIRST_ROW = 1  # row 0 of the codec's tables is the certain row that pads the coder's lanes
@@ -210,10 +211,10 @@ class GLLMM(CodecModel):
         last.bias.assign(np.full([12], 0.5, np.float32))
 
     def entropy_chains(self):
-        raise ValueError("the parameters of its mixtures are snapped from real numbers")
+        raise NotFreezable("the parameters of its mixtures are snapped from real numbers")
 
     def table_rows(self):
-        return self.prior.table_rows() + mixture_coding.binary_rows()
+        return self.prior.table_rows() + mixtures.binary_rows()
 
     def auxiliary_loss(self):
         return self.prior.quantile_loss()

@@ -3,9 +3,8 @@
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gaussian
+from tfcodec.entropy import chains, gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
-from tfcodec.layers import exact
 from tfcodec.models.base import CodecModel, gains
 from tfcodec.models.transforms import ShortcutAnalysis, principal_start
 
@@ -152,9 +151,9 @@ class HyperpriorCodec(CodecModel):
 
     def entropy_chains(self):
         outputs = [("log_scale", self.latents), ("mu", self.latents)][: 1 + self.means]
-        found = exact.stages(self.hyper_synthesis)
+        found = chains.stages(self.hyper_synthesis)
         blocks = (self.hyper_latents,)
-        return [exact.Chain(self, "hyper_synthesis", found, tuple(outputs), blocks)]
+        return [chains.FreezableNetwork(self, "hyper_synthesis", found, tuple(outputs), blocks)]
 
     def prepare(self, x):
         if not isinstance(self.transform, ShortcutAnalysis):

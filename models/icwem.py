@@ -23,12 +23,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy.charm import ChARM, Group, even_slices
+from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import tcm
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

@@ -12,6 +12,7 @@ Presets `n128` and `n192` are the paper's layers with the widths of CompressAI's
 
 import dataclasses
 
+from tfcodec.models.base import LADDER
 from tfcodec.models.hyperprior import HyperpriorCodec
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
@@ -25,9 +26,6 @@ from tfcodec.models.transforms import (
     subpixel,
     up_conv,
 )
-
-# Rates of about 0.1 to 1.2 bpp on photographs, even steps in log(lambda).
-LADDER = (0.001, 0.00181, 0.00328, 0.00594, 0.01077, 0.01951, 0.03533, 0.064)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ to 96: the linear chain leaves y ordered by energy, so that each has about a fif
 import dataclasses
 from functools import partial
 
-from tfcodec.entropy.charm import ChARM, Group, even_slices
+from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.errors import InputError
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

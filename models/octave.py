@@ -33,13 +33,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gaussian, gllmm, mixture_coding
+from tfcodec.coding import mixtures
+from tfcodec.entropy import gaussian
+from tfcodec.entropy import mixture as gllmm
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
-from tfcodec.models.base import CodecModel, gains
-from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.base import LADDER, CodecModel, gains
 from tfcodec.models.transforms import (
     conv,
     estimator,
@@ -119,7 +121,7 @@ def build(cfg, name="octave"):
     return Octave(cfg, name=name)
 
 
-class Chain(keras.layers.Layer):
+class PairSequential(keras.layers.Layer):
     """Layers one after the other, named by position, as `transforms.sequential`, for pairs too.
 
     Args: layers: partials that take a name.
@@ -190,7 +192,8 @@ def transforms(cfg):
     # The latents and the picture are float32 under any policy.
     to_y = partial(OctaveConv2D, cfg.latents or cfg.filters, dtype="float32", **options)
     to_x = partial(OctaveConv2DTranspose, 3, low_ratio=0, dtype="float32", **options)
-    return Chain([down] * 3 + [to_y], name="analysis"), Chain([up] * 3 + [to_x], name="synthesis")
+    analysis = PairSequential([down] * 3 + [to_y], name="analysis")
+    return analysis, PairSequential([up] * 3 + [to_x], name="synthesis")
 
 
 def hyper_transforms(cfg, strides, outputs, names):
@@ -211,7 +214,7 @@ def hyper_transforms(cfg, strides, outputs, names):
         partial(up, outputs, 3, cross_kernel_size=None),
     ]
     return tuple(
-        Chain(layers, name=name, dtype="float32")
+        PairSequential(layers, name=name, dtype="float32")
         for layers, name in zip((analysis, synthesis), names, strict=True)
     )
 
@@ -259,7 +262,7 @@ class Octave(CodecModel):
         # the rest are split alike between the two convolutions of y_low.
         mixture = cfg.likelihood == "gllmm"
         self.numbers = gllmm.NUMBERS if mixture else 2
-        first = mixture_coding.COMPONENTS if mixture else 1
+        first = mixtures.COMPONENTS if mixture else 1
         self.means_conv = conv(first * half, 5)(name="means_conv")
         self.scales_conv = conv((self.numbers - first) * half, 5)(name="scales_conv")
         self.y_estimator = estimator(
@@ -341,7 +344,7 @@ class Octave(CodecModel):
         last.kernel.assign(ops.zeros_like(last.kernel))
         self.scales_conv.kernel.assign(ops.zeros_like(self.scales_conv.kernel))
         if self.cfg.likelihood == "gllmm":  # scales among weights, and among triples with means
-            components = np.arange(mixture_coding.COMPONENTS)
+            components = np.arange(mixtures.COMPONENTS)
             places = 1 + 2 * components, 2 + 3 * components
         else:
             places = [0], [1]
@@ -356,7 +359,7 @@ class Octave(CodecModel):
         rows = [row for prior in self.priors.values() for row in prior.table_rows()]
         if self.two_layers or self.cfg.likelihood == "gaussian":
             rows += gaussian.table_rows()
-        return rows + (mixture_coding.binary_rows() if self.cfg.likelihood == "gllmm" else [])
+        return rows + (mixtures.binary_rows() if self.cfg.likelihood == "gllmm" else [])
 
     def to_y(self, x, rung):
         y_high, y_low = self.transform(x)  # [B, H/16, W/16, N/2], [B, H/32, W/32, N/2]
@@ -419,8 +422,10 @@ class Octave(CodecModel):
 
     def entropy_chains(self):
         if self.cfg.likelihood == "gllmm":
-            raise ValueError("the parameters of its mixtures are snapped from real numbers")
-        raise ValueError("its octave convolutions add two paths, which no frozen network does yet")
+            raise NotFreezable("the parameters of its mixtures are snapped from real numbers")
+        raise NotFreezable(
+            "its octave convolutions add two paths, which no frozen network does yet"
+        )
 
     # What each step knows: from the state to the state and the numbers of its prior.
 
@@ -452,10 +457,10 @@ class Octave(CodecModel):
         """Means and the rest to the order in which a prior takes its numbers."""
         if self.cfg.likelihood == "gaussian":
             return ops.concatenate([means, rest], axis=-1)
-        means = ops.split(means, mixture_coding.COMPONENTS, axis=-1)
-        rest = ops.split(rest, self.numbers - mixture_coding.COMPONENTS, axis=-1)
+        means = ops.split(means, mixtures.COMPONENTS, axis=-1)
+        rest = ops.split(rest, self.numbers - mixtures.COMPONENTS, axis=-1)
         triples = [v for k, mean in enumerate(means) for v in (rest[2 * k], mean, rest[2 * k + 1])]
-        return ops.concatenate([*triples, *rest[2 * mixture_coding.COMPONENTS :]], axis=-1)
+        return ops.concatenate([*triples, *rest[2 * mixtures.COMPONENTS :]], axis=-1)
 
     def auxiliary_loss(self):
         losses = [prior.quantile_loss() for prior in self.priors.values()]

@@ -29,8 +29,8 @@ from keras import ops
 from tfcodec.entropy.quadtree import Quadtree
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, WideConv2D
 from tfcodec.layers.depthwise import DepthBlock
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     conv,
     down_conv,

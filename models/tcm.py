@@ -14,12 +14,12 @@ slices with convolutions alone.
 import dataclasses
 from functools import partial
 
-from tfcodec.entropy.charm import ChARM, Group, even_slices
+from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.tcm import TCMBlock
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

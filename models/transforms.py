@@ -25,6 +25,7 @@ from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.residual import ResidualBlock
 from tfcodec.layers.tcm import TCMBlock
+from tfcodec.layers.watch import watching
 from tfcodec.layers.weconv import wavelet_conv
 
 
@@ -259,21 +260,16 @@ def unit_start(network, x):
         x: its input, a tensor or a pair of them.
     Returns: the network's output, as it is scaled now.
     """
-    call = keras.layers.Layer.__call__
 
-    def scaling(layer, *args, **kwargs):
-        output = call(layer, *args, **kwargs)
+    def scale(layer, inputs, output):
         if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
-            return output
+            return None
         deviation = float(ops.std(ops.cast(output, "float32")))
         layer.kernel.assign(layer.kernel / max(deviation, 1e-6))
         return output / max(deviation, 1e-6)  # linear, without a bias: as if called again
 
-    keras.layers.Layer.__call__ = scaling
-    try:
+    with watching(scale):
         network(x)
-    finally:
-        keras.layers.Layer.__call__ = call
     return network(x)
 
 

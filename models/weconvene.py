@@ -15,13 +15,13 @@ alone.
 import dataclasses
 from functools import partial
 
-from tfcodec.entropy.charm import ChARM, Group, even_slices
+from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.wavelet import Bands
 from tfcodec.layers.weconv import WeConvDown, WeConvUp
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

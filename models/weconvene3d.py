@@ -14,9 +14,9 @@ two steps, first with equal and then with separate weights on low and high rates
 
 import dataclasses
 
-from tfcodec.entropy.charm import Group, even_slices
+from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.wavelet import Bands
-from tfcodec.models.mbt2018_mean import LADDER
+from tfcodec.models.base import LADDER
 from tfcodec.models.weconvene import wavelet_codec
 
 

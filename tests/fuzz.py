@@ -22,7 +22,7 @@ import zlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 KEPT = pathlib.Path(__file__).parent / "data" / "fuzz.zip"
-PACKAGES = ("tfcodec.coding", "tfcodec.images", "tfcodec.errors", "tfcodec.entropy.mixture_coding")
+PACKAGES = ("tfcodec.coding", "tfcodec.pictures", "tfcodec.errors", "tfcodec.coding.mixtures")
 NAME = "k.tfcd"
 MAX_PIXELS = 64 * 64
 LIMITS = ("-max_len=4096", "-timeout=20", "-rss_limit_mb=4096", "-malloc_limit_mb=512")
@@ -43,11 +43,11 @@ def check(data):
 
 
 def _container(data):
-    from tfcodec.coding import container as box
+    from tfcodec.coding import container
 
-    found = box.unpack(data, NAME, MAX_PIXELS)
+    found = container.unpack(data, NAME, MAX_PIXELS)
     assert found.height * found.width <= MAX_PIXELS
-    again = box.unpack(box.pack(found), NAME, MAX_PIXELS)
+    again = container.unpack(container.pack(found), NAME, MAX_PIXELS)
     assert again == found, "what was read does not survive being written"
     if found.alpha is not None:
         _alpha_of(found.alpha, found.height, found.width)
@@ -55,9 +55,9 @@ def _container(data):
 
 def _sealed_container(data):
     """As a forger would: a right beginning and a right CRC-32."""
-    from tfcodec.coding import container as box
+    from tfcodec.coding.format import MAGIC, VERSION
 
-    data = box.MAGIC + bytes([box.VERSION]) + data
+    data = MAGIC + bytes([VERSION]) + data
     _container(data + struct.pack("<I", zlib.crc32(data)))
 
 
@@ -79,17 +79,17 @@ def _alpha(data):
 
 
 def _alpha_of(png, height, width):
-    from tfcodec import images
+    from tfcodec import pictures
 
-    alpha = images.alpha_from_png(png, height, width, NAME)
+    alpha = pictures.alpha_from_png(png, height, width, NAME)
     assert alpha.shape == (height, width)
 
 
 def _escapes(data):
-    from tfcodec.coding import container as box
+    from tfcodec.coding import container
 
-    values = box._unpack_escapes(data, NAME)
-    assert box._pack_escapes(values) == data
+    values = container._unpack_escapes(data, NAME)
+    assert container._pack_escapes(values) == data
     _decode(0, (b"\1\2\3",), values, 6)
 
 
@@ -117,7 +117,7 @@ def _decode(coder, streams, escapes, count):
     import numpy as np
 
     from tfcodec.coding import CodingTables, open_decoder
-    from tfcodec.coding.tables import MAX_SYMBOL
+    from tfcodec.coding.format import MAX_SYMBOL
 
     if not _TABLES:
         sharp, flat = np.array([1, 60, 900, 50, 2, 1.0]), np.ones(300)
@@ -138,13 +138,13 @@ def _mixture_prior():
     import numpy as np
 
     from tfcodec.coding import CodingTables
-    from tfcodec.entropy import gllmm
-    from tfcodec.entropy.mixture_coding import MixturePrior, binary_rows
+    from tfcodec.coding.mixtures import MixturePrior, binary_rows
+    from tfcodec.entropy import mixture
 
     random = np.random.default_rng(0)
-    raw = np.float32(random.normal(0, 3, [1, 1, 5, gllmm.NUMBERS]))
+    raw = np.float32(random.normal(0, 3, [1, 1, 5, mixture.NUMBERS]))
     return CodingTables.build(binary_rows()), MixturePrior(
-        np.array(gllmm.Mixture(raw, 1).indexes()), 1
+        np.array(mixture.Mixture(raw, 1).indexes()), 1
     )
 
 
@@ -152,13 +152,13 @@ def _mixtures(data):
     import numpy as np
 
     from tfcodec.coding import open_decoder
-    from tfcodec.entropy.slices import SYMBOL_LIMIT
+    from tfcodec.coding.format import MAX_SYMBOL
 
     tables, prior = _mixture_prior()
     decoder = open_decoder(0, tables, (data,), (), NAME)
     for _ in range(3):
         symbols = prior.decode((1, 1, 5, 1), decoder)
-        assert symbols.dtype == np.int32 and np.abs(symbols).max() <= SYMBOL_LIMIT
+        assert symbols.dtype == np.int32 and np.abs(symbols).max() <= MAX_SYMBOL
     decoder.finish()
 
 
@@ -172,25 +172,25 @@ READERS = (
 
 def seeds():
     """Small sound inputs, one or more for each reader."""
-    from tfcodec.coding import container as box
+    from tfcodec.coding import container
 
     def file(**changes):
         fields = dict(fingerprint=b"abcd", profile=0, quality=9, height=9, width=7, gray=False)
         fields |= dict(coder=0, streams=(b"stream",), escapes=(), alpha=None, checksum=5)
-        return box.pack(box.Container(**{**fields, **changes}))
+        return container.pack(container.Container(**{**fields, **changes}))
 
     import numpy as np
 
-    from tfcodec import images
+    from tfcodec import pictures
 
-    alpha = images.alpha_to_png(np.uint8(np.add.outer(np.arange(9), np.arange(7)) * 9))
+    alpha = pictures.alpha_to_png(np.uint8(np.add.outer(np.arange(9), np.arange(7)) * 9))
     lanes = tuple(b"lane" * k for k in range(8))
     files = [file(), file(gray=True, escapes=(1, -400)), file(alpha=alpha), file(streams=lanes)]
     yield from (b"\0" + data for data in files)
     yield from (b"\1" + data[5:-4] for data in files)
     yield b"\2\7\7\1" + bytes(range(1, 80))
     yield b"\2\3\3\0" + zlib.compress(bytes(20))
-    yield b"\3" + box._pack_escapes((1, -2, 32767))
+    yield b"\3" + container._pack_escapes((1, -2, 32767))
     yield b"\4\2\6\4" + bytes(range(40))
     yield b"\5\4" + bytes(range(40))
     yield b"\6" + bytes(range(40))
@@ -226,10 +226,10 @@ def main():
 
     with atheris.instrument_imports(include=list(PACKAGES)):
         import tfcodec.coding.container
+        import tfcodec.coding.mixtures
         import tfcodec.coding.range_coder
         import tfcodec.coding.reference_coder
-        import tfcodec.entropy.mixture_coding
-        import tfcodec.images  # noqa: F401
+        import tfcodec.pictures.reader  # noqa: F401
     for k, data in enumerate([*seeds(), *(kept() if KEPT.exists() else [])]):
         (corpus / f"{k:04}").write_bytes(data)
     atheris.Setup([sys.argv[0], *LIMITS, *sys.argv[1:]], check)

@@ -27,8 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from tfcodec import codec, images
-from tfcodec.coding import container as box
+from tfcodec import codec, pictures
+from tfcodec.coding.container import pack, unpack
 from tfcodec.errors import TfcodecError
 
 NAME = "k.tfcd"
@@ -40,20 +40,20 @@ GROWTH = 64  # MiB that the allocators may keep for themselves
 
 def originals(folder):
     """A tiny codec, and its files of 32x32 pictures: gray, RGB, alpha, escapes, lanes, coder 1."""
-    import exports
+    import tiny_exports
 
-    tiny = codec.Codec(exports.tiny_export(os.path.join(folder, "tiny"), lambdas=(0.001, 0.2)))
+    tiny = codec.Codec(tiny_exports.tiny_export(os.path.join(folder, "tiny"), lambdas=(0.001, 0.2)))
     random = np.random.RandomState(0)
     smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
     noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
     files = [
-        tiny.encode(images.from_array(smooth), 1).data,
-        tiny.encode(images.from_array(noisy[..., :3]), 8).data,
-        tiny.encode(images.from_array(noisy), 4).data,
-        tiny.encode(images.from_array(noisy), 8, lanes=4).data,
-        tiny.encode(images.from_array(noisy[..., :3]), 6, coder="range-coder").data,
+        tiny.encode(pictures.from_array(smooth), 1).data,
+        tiny.encode(pictures.from_array(noisy[..., :3]), 8).data,
+        tiny.encode(pictures.from_array(noisy), 4).data,
+        tiny.encode(pictures.from_array(noisy), 8, lanes=4).data,
+        tiny.encode(pictures.from_array(noisy[..., :3]), 6, coder="range-coder").data,
     ]
-    assert any(box.unpack(data).escapes for data in files)
+    assert any(unpack(data).escapes for data in files)
     return tiny, files
 
 
@@ -94,7 +94,7 @@ def with_valid_checksum(data):
 
 def forge(random, data):
     """A sound file that says something else in one of its parts, so that the coder is reached."""
-    container = box.unpack(data)
+    container = unpack(data)
     kind = random.randint(4)
     if kind == 0:
         changes = {"escapes": _changed(random, container.escapes)}
@@ -110,7 +110,7 @@ def forge(random, data):
         lane = random.randint(len(streams))
         streams[lane] = mutate(random, streams[lane] or b"\0" * 24)
         changes = {"streams": tuple(streams)}
-    return box.pack(dataclasses.replace(container, **changes))
+    return pack(dataclasses.replace(container, **changes))
 
 
 def _changed(random, escapes):
@@ -131,7 +131,7 @@ def claims(container):
 def survive(codec_, data):
     """Decodes; returns (claims, picture), or the error's sentence."""
     try:
-        container = box.unpack(data, NAME, MAX_PIXELS)
+        container = unpack(data, NAME, MAX_PIXELS)
         picture = codec_.decode(container, NAME)
     except TfcodecError as error:
         sentence = str(error)

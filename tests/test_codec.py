@@ -4,14 +4,16 @@ import pathlib
 import subprocess
 import sys
 
-import exports
 import numpy as np
 import pytest
+import tiny_exports
 
 import tfcodec
-from tfcodec import codec, export, images
-from tfcodec.coding import container as box
+from tfcodec import codec, pictures
+from tfcodec.coding.container import pack, unpack
+from tfcodec.coding.format import CODER_NAMES
 from tfcodec.errors import InputError, ModelError
+from tfcodec.exports import installed
 
 PHOTOGRAPH = pathlib.Path(__file__).parent.parent / "examples" / "kodim23.png"
 
@@ -19,13 +21,13 @@ PHOTOGRAPH = pathlib.Path(__file__).parent.parent / "examples" / "kodim23.png"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    return codec.Codec(exports.tiny_export(str(folder / "tiny")))
+    return codec.Codec(tiny_exports.tiny_export(str(folder / "tiny")))
 
 
 @pytest.fixture(scope="module")
 def single_rate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    return codec.Codec(exports.tiny_export(str(folder / "single"), lambdas=(0.01,)))
+    return codec.Codec(tiny_exports.tiny_export(str(folder / "single"), lambdas=(0.01,)))
 
 
 def noise(height, width, channels=3, seed=0):
@@ -41,9 +43,9 @@ def noise(height, width, channels=3, seed=0):
 def test_decoding_gives_exactly_the_reconstruction(tmp_path, model, preset, coder):
     if model == "mbt2018_mean" and preset == "factorized-compact":
         pytest.skip("mbt2018_mean has no factorized preset")
-    tiny = codec.Codec(exports.tiny_export(str(tmp_path / "m"), model, preset))
-    encoded = tiny.encode(images.from_array(noise(70, 90)), 3.5, coder=coder)
-    decoded = tiny.decode(box.unpack(encoded.data))
+    tiny = codec.Codec(tiny_exports.tiny_export(str(tmp_path / "m"), model, preset))
+    encoded = tiny.encode(pictures.from_array(noise(70, 90)), 3.5, coder=coder)
+    decoded = tiny.decode(unpack(encoded.data))
     assert decoded.rgb.shape == (70, 90, 3)
     np.testing.assert_array_equal(decoded.rgb, encoded.reconstruction().rgb)
 
@@ -53,68 +55,68 @@ def test_decoding_gives_exactly_the_reconstruction(tmp_path, model, preset, code
     [(1, 1), (17, 31), (1, 200), (300, 1), (97, 131), (64, 64), (65, 63), (1500, 2000)],
 )
 def test_any_size_comes_back_as_it_was(tiny, size):
-    encoded = tiny.encode(images.from_array(noise(*size)), 2)
-    assert tiny.decode(box.unpack(encoded.data)).rgb.shape == (*size, 3)
+    encoded = tiny.encode(pictures.from_array(noise(*size)), 2)
+    assert tiny.decode(unpack(encoded.data)).rgb.shape == (*size, 3)
 
 
 @pytest.mark.parametrize("lanes", [1, 4, 64])
 def test_lanes_change_the_bytes_and_not_the_picture(tiny, lanes):
-    picture = images.from_array(noise(64, 96))
-    one = tiny.decode(box.unpack(tiny.encode(picture, 4).data))
-    many = tiny.decode(box.unpack(tiny.encode(picture, 4, lanes=lanes).data))
+    picture = pictures.from_array(noise(64, 96))
+    one = tiny.decode(unpack(tiny.encode(picture, 4).data))
+    many = tiny.decode(unpack(tiny.encode(picture, 4, lanes=lanes).data))
     np.testing.assert_array_equal(one.rgb, many.rgb)
 
 
 def test_both_coders_code_the_same_symbols(tiny):
-    picture = images.from_array(noise(64, 64))
-    first, second = (box.unpack(tiny.encode(picture, 4, coder=c).data) for c in box.CODER_NAMES)
+    picture = pictures.from_array(noise(64, 64))
+    first, second = (unpack(tiny.encode(picture, 4, coder=c).data) for c in CODER_NAMES)
     assert first.checksum == second.checksum
     assert abs(len(first.streams[0]) - len(second.streams[0])) <= 8
 
 
 def test_alpha_and_gray_survive(tiny):
     rgba = noise(40, 50, 4)
-    decoded = images.to_array(tiny.decode(box.unpack(tiny.encode(images.from_array(rgba)).data)))
+    decoded = pictures.to_array(tiny.decode(unpack(tiny.encode(pictures.from_array(rgba)).data)))
     np.testing.assert_array_equal(decoded[..., 3], rgba[..., 3])
     gray = noise(40, 50, 1)[..., 0]
-    encoded = tiny.encode(images.from_array(gray))
-    decoded = images.to_array(tiny.decode(box.unpack(encoded.data)))
+    encoded = tiny.encode(pictures.from_array(gray))
+    decoded = pictures.to_array(tiny.decode(unpack(encoded.data)))
     assert decoded.shape == (40, 50)
-    np.testing.assert_array_equal(decoded, images.to_array(encoded.reconstruction()))
+    np.testing.assert_array_equal(decoded, pictures.to_array(encoded.reconstruction()))
 
 
 def test_encoding_is_deterministic_and_quality_is_one_byte(tiny):
-    picture = images.from_array(noise(64, 64))
+    picture = pictures.from_array(noise(64, 64))
     assert tiny.encode(picture, 3.25).data == tiny.encode(picture, 3.25).data
-    assert box.unpack(tiny.encode(picture, 3.25).data).quality == 72
+    assert unpack(tiny.encode(picture, 3.25).data).quality == 72
 
 
 def test_a_gain_of_more_quality_spends_more_bits(tiny):
-    picture = images.from_array(noise(64, 64))
+    picture = pictures.from_array(noise(64, 64))
     sizes = [len(tiny.encode(picture, q).data) for q in (1, 2.5, 4, 6, 8)]
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
 def test_the_header_takes_28_bytes(tiny):
-    container = box.unpack(tiny.encode(images.from_array(np.zeros([64, 64, 3], np.uint8)), 1).data)
-    assert len(box.pack(container)) - len(container.streams[0]) <= 28
+    container = unpack(tiny.encode(pictures.from_array(np.zeros([64, 64, 3], np.uint8)), 1).data)
+    assert len(pack(container)) - len(container.streams[0]) <= 28
 
 
 def test_a_quality_out_of_range_names_the_range(tiny):
     with pytest.raises(InputError, match="quality is from 1 to 8, not 9"):
-        tiny.encode(images.from_array(noise(16, 16)), 9)
+        tiny.encode(pictures.from_array(noise(16, 16)), 9)
 
 
 def test_a_model_of_one_rate_takes_no_quality(single_rate):
-    picture = images.from_array(noise(16, 16))
-    decoded = single_rate.decode(box.unpack(single_rate.encode(picture).data))
+    picture = pictures.from_array(noise(16, 16))
+    decoded = single_rate.decode(unpack(single_rate.encode(picture).data))
     assert decoded.rgb.shape == (16, 16, 3)
     with pytest.raises(InputError, match="single has one rate; it takes no quality"):
         single_rate.encode(picture, 3)
 
 
 def test_another_models_file_is_refused_by_name(tiny, single_rate):
-    container = box.unpack(single_rate.encode(images.from_array(noise(16, 16))).data)
+    container = unpack(single_rate.encode(pictures.from_array(noise(16, 16))).data)
     expected = f"fingerprint {container.fingerprint.hex()}, tiny has"
     with pytest.raises(ModelError, match=expected):
         tiny.decode(container, "k.tfcd")
@@ -123,15 +125,15 @@ def test_another_models_file_is_refused_by_name(tiny, single_rate):
 def test_symbols_that_differ_from_the_encoders_are_found(tiny):
     import dataclasses
 
-    container = box.unpack(tiny.encode(images.from_array(noise(64, 64))).data)
+    container = unpack(tiny.encode(pictures.from_array(noise(64, 64))).data)
     wrong = dataclasses.replace(container, checksum=container.checksum ^ 1)
     with pytest.raises(ModelError, match="k.tfcd: the decoded symbols differ"):
         tiny.decode(wrong, "k.tfcd")
 
 
 def test_the_file_is_as_long_as_the_model_says(tiny):
-    encoded = tiny.encode(images.from_array(noise(256, 256)), 1)
-    container = box.unpack(encoded.data)
+    encoded = tiny.encode(pictures.from_array(noise(256, 256)), 1)
+    container = unpack(encoded.data)
     # Escapes are what an untrained model has and a trained one has not: they are left out.
     payload = len(container.streams[0])
     if not container.escapes:
@@ -140,7 +142,7 @@ def test_the_file_is_as_long_as_the_model_says(tiny):
 
 def test_the_bundled_model_codes_a_photograph_in_another_process(tmp_path):
     """The file's pixels come out of a second process exactly as the encoder promised."""
-    picture = images.read(PHOTOGRAPH)
+    picture = pictures.read(PHOTOGRAPH)
     bundled = tfcodec.load()
     encoded = bundled.encode(picture, 4)
     assert len(encoded.data) <= encoded.estimated_bits / 8 * 1.005 + 32
@@ -164,17 +166,38 @@ def test_compress_and_decompress_take_arrays():
     assert tfcodec.decompress(data).shape == (40, 60, 3)
 
 
+def test_compress_takes_a_size():
+    array = noise(40, 60)
+    sizes = [len(tfcodec.compress(array, quality=quality)) for quality in (1, 4, 8)]
+    data = tfcodec.compress(array, target_bytes=sizes[1])
+    assert data == tfcodec.compress(array, quality=1 + unpack(data).quality / 32)
+    assert sizes[0] < len(data) <= sizes[1]
+    with pytest.raises(InputError, match=f"the smallest possible file has {sizes[0]} bytes"):
+        tfcodec.compress(array, target_bytes=sizes[0] - 1)
+    with pytest.raises(InputError, match="not both"):
+        tfcodec.compress(array, quality=4, target_bytes=sizes[1])
+
+
+def test_an_export_that_was_replaced_is_loaded_anew(tmp_path):
+    folder = str(tmp_path / "model")
+    first = tfcodec.load(tiny_exports.tiny_export(folder).path)
+    assert tfcodec.load(folder) is first
+    info = tiny_exports.tiny_export(folder, gain_level=2.0)
+    assert info.fingerprint != first.info.fingerprint
+    assert tfcodec.load(folder).info.fingerprint == info.fingerprint
+
+
 def test_a_missing_model_lists_the_installed_ones():
     with pytest.raises(ModelError, match=f"no model 'none'; installed: .*{tfcodec.load().name}"):
         tfcodec.load("none")
 
 
 def test_files_of_a_model_found_by_the_environment_decode(tmp_path, monkeypatch):
-    info = exports.tiny_export(str(tmp_path / "mine"))
-    data = codec.Codec(info).encode(images.from_array(noise(20, 30))).data
+    info = tiny_exports.tiny_export(str(tmp_path / "mine"))
+    data = codec.Codec(info).encode(pictures.from_array(noise(20, 30))).data
     with pytest.raises(
         ModelError, match=f"k.tfcd: needs the model with .* {info.config['fingerprint']}"
     ):
         codec.decode_file_bytes(data, "k.tfcd")
-    monkeypatch.setenv(export.MODELS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(installed.MODELS_VARIABLE, str(tmp_path))
     assert codec.decode_file_bytes(data, "k.tfcd").rgb.shape == (20, 30, 3)

@@ -15,9 +15,10 @@ import zlib
 import numpy as np
 import pytest
 
-from tfcodec import cli, convert, models
+from tfcodec import convert, models
+from tfcodec.commands import main as cli
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -167,17 +168,18 @@ def test_every_learned_tensor_of_weconvene_has_its_place():
 @pytest.mark.parametrize("wrap", ["plain", "nested", "module"])
 @pytest.mark.parametrize("source", convert.SOURCES)
 def test_a_checkpoint_of_full_size_goes_through_the_command(source, wrap, tmp_path, capsys):
-    from tfcodec import export
+    from tfcodec.exports import installed
+    from tfcodec.exports.weights import read_weights
 
     torch = pytest.importorskip("torch")
     reference = Reference(source)
     path, out = tmp_path / "model.pth.tar", tmp_path / "converted"
     torch.save(_wrapped(reference.state, wrap), path)
     assert cli.main(["convert", "--from", source, str(path), "-o", str(out)]) == 0
-    info = export.read_info(out)
+    info = installed.read_info(out)
     config = models.module(source).Config(**info.config["config"])
     model = models.module(source).build(config, name=source).build_weights()
-    weights = export.read_weights(out)
+    weights = read_weights(out)
     for variable in model.variables:
         variable.assign(weights[variable.path])
     _check_parity(source, model, reference)
@@ -238,7 +240,7 @@ def test_every_form_of_file_is_read(wrap, small, tmp_path):
 
 def test_the_command_makes_a_model_that_codes_pictures(tmp_path, capsys, monkeypatch):
     torch = pytest.importorskip("torch")
-    from tfcodec import images
+    from tfcodec import pictures
 
     path, out = tmp_path / "model.pth.tar", tmp_path / "converted"
     state = _small_state("weconvene", low_slices=1)
@@ -246,12 +248,12 @@ def test_the_command_makes_a_model_that_codes_pictures(tmp_path, capsys, monkeyp
     assert cli.main(["convert", "--from", "weconvene", str(path), "-o", str(out)]) == 0
     assert capsys.readouterr().out.startswith(f"{out}  converted  ")
     rgb = np.random.default_rng(0).integers(0, 256, [40, 70, 3], dtype=np.uint8)
-    images.write(tmp_path / "x.png", images.Picture(rgb=rgb, gray=False, alpha=None))
+    pictures.write(tmp_path / "x.png", pictures.Picture(rgb=rgb, gray=False, alpha=None))
     monkeypatch.setenv("TFCODEC_MODELS", str(tmp_path))
     code = ["encode", str(tmp_path / "x.png"), "--model", str(out), "-o", str(tmp_path / "x.tfcd")]
     assert cli.main([*code, "--reconstruction", str(tmp_path / "r.png")]) == 0
     assert cli.main(["decode", str(tmp_path / "x.tfcd"), "-o", str(tmp_path / "y.png")]) == 0
-    decoded, shown = (images.read(str(tmp_path / name)).rgb for name in ("y.png", "r.png"))
+    decoded, shown = (pictures.read(str(tmp_path / name)).rgb for name in ("y.png", "r.png"))
     np.testing.assert_array_equal(decoded, shown)
     assert decoded.shape == rgb.shape
 

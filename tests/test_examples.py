@@ -5,12 +5,12 @@ import pathlib
 import subprocess
 import sys
 
-import exports
 import numpy as np
 import pytest
+import tiny_exports
 from PIL import Image
 
-from tfcodec import codec, images
+from tfcodec import codec, pictures
 from tfcodec.coding import container
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -30,7 +30,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return codec.Codec(exports.tiny_export(str(tmp_path_factory.mktemp("m") / "tiny")))
+    return codec.Codec(tiny_exports.tiny_export(str(tmp_path_factory.mktemp("m") / "tiny")))
 
 
 def picture(height=128, width=192):
@@ -42,7 +42,7 @@ def picture(height=128, width=192):
 
 def test_the_map_holds_the_bits_of_the_file(script, tiny):
     rgb = picture()
-    encoded = tiny.encode(images.from_array(rgb), 6)
+    encoded = tiny.encode(pictures.from_array(rgb), 6)
     parts = script.measure(tiny, rgb, encoded.rung)
     heat = script.bit_map(parts, [p["stride"] for p in tiny.exported.parts], *rgb.shape[:2])
     total = sum(part["bits"].sum() for part in parts)

@@ -4,9 +4,9 @@ import io
 import subprocess
 import sys
 
-import exports
 import numpy as np
 import pytest
+import tiny_exports
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 import tfcodec
@@ -18,7 +18,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     patch = pytest.MonkeyPatch()
     patch.setenv("TFCODEC_MODELS", str(folder))
-    yield exports.tiny_export(str(folder / "tiny-plugin")).path
+    yield tiny_exports.tiny_export(str(folder / "tiny-plugin")).path
     patch.undo()
 
 

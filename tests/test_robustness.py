@@ -7,7 +7,8 @@ import fuzz
 import mutations
 import pytest
 
-from tfcodec.coding import container as box
+from tfcodec.coding import container as container_file
+from tfcodec.coding.container import pack, unpack
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,10 @@ def test_fuzzing_notices_what_escapes_a_reader(monkeypatch):
     def careless(data, name):
         raise IndexError("no such byte")
 
-    monkeypatch.setattr(box, "_unpack_escapes", careless)
+    monkeypatch.setattr(container_file, "_unpack_escapes", careless)
     with pytest.raises(IndexError):
         fuzz.check(b"\3\1\2")
-    monkeypatch.setattr(box, "_unpack_escapes", lambda data, name: (5,))
+    monkeypatch.setattr(container_file, "_unpack_escapes", lambda data, name: (5,))
     with pytest.raises(AssertionError):
         fuzz.check(b"\3\1\2")
 
@@ -98,8 +99,8 @@ def test_appended_bytes_are_refused(files):
 
 def test_a_huge_claim_is_refused_before_anything_is_allocated(files):
     tiny, originals = files
-    container = box.unpack(originals[0])
-    claim = box.pack(dataclasses.replace(container, height=2**31, width=2**31))
+    container = unpack(originals[0])
+    claim = pack(dataclasses.replace(container, height=2**31, width=2**31))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "max" in survive(tiny, claim)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024
@@ -107,8 +108,8 @@ def test_a_huge_claim_is_refused_before_anything_is_allocated(files):
 
 def test_other_weights_and_unknown_versions_are_told_apart(files):
     tiny, originals = files
-    other = dataclasses.replace(box.unpack(originals[0]), fingerprint=b"none")
-    assert "fingerprint" in survive(tiny, box.pack(other))
+    other = dataclasses.replace(unpack(originals[0]), fingerprint=b"none")
+    assert "fingerprint" in survive(tiny, pack(other))
     future = bytearray(originals[0])
     future[4] = 99
     assert "version 99" in survive(tiny, bytes(future))

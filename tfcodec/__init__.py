@@ -11,7 +11,7 @@ __all__ = ["__version__", "compress", "decompress", "load"]
 __version__ = (pathlib.Path(__file__).parent / "version.txt").read_text().strip()
 
 
-def compress(array, model=None, quality=None):
+def compress(array, model=None, quality=None, target_bytes=None):
     """The bytes of a .tfcd file that holds a picture.
 
     Args:
@@ -20,16 +20,18 @@ def compress(array, model=None, quality=None):
         model: name of an installed model, or folder of an export; None for the bundled default.
         quality: from 1 (smallest) to 8, fractions allowed; None for the model's default. A model of
             one rate takes None.
-    Raises: InputError for another array or quality, ModelError if there is no such model.
+        target_bytes: instead of a quality, the best one whose file has at most so many bytes.
+    Raises: InputError for another array or quality, or if no file is as small; ModelError if there
+        is no such model.
     Example:
         >>> import numpy as np, tfcodec
         >>> data = tfcodec.compress(np.zeros([40, 60, 3], np.uint8), quality=3)
         >>> tfcodec.decompress(data).shape
         (40, 60, 3)
     """
-    from tfcodec import images
+    from tfcodec import pictures
 
-    return load(model).encode(images.from_array(array), quality).data
+    return load(model).encode(pictures.from_array(array), quality, target_bytes).data
 
 
 def decompress(data, max_pixels=None):
@@ -41,9 +43,9 @@ def decompress(data, max_pixels=None):
     Raises: ContainerError if the bytes are damaged or none of tfcodec's, ModelError if the model
         that wrote them is not installed, or computes otherwise on this machine.
     """
-    from tfcodec import codec, images
+    from tfcodec import codec, pictures
 
-    return images.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
+    return pictures.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
 
 
 def load(name_or_dir=None):

@@ -6,36 +6,33 @@ import math
 
 import numpy as np
 
-from tfcodec import export, images
-from tfcodec.coding import container as box
+from tfcodec import pictures
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
-from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
+from tfcodec.coding.container import Container, pack, symbols_checksum, unpack
+from tfcodec.coding.format import CODER_NAMES
+from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
 from tfcodec.errors import InputError, ModelError
+from tfcodec.exports import installed, loaded
+from tfcodec.quality import best_within
 
 
 @dataclasses.dataclass
 class Encoded:
     """A compressed picture: `data`, the bytes of the file, and what the encoder knows besides.
 
-    `rung` is the place on the model's ladder of lambdas, as `export.Exported` takes it.
+    `rung` is the place on the model's ladder of lambdas, as `loaded.Exported` takes it.
     """
 
     data: bytes
     rung: float
     _codec: "Codec"
-    _picture: images.Picture
+    _picture: pictures.Picture
     _y_hat: object
 
-    def reconstruction(self):
-        """The `Picture` that decoding `data` gives."""
-        return self._codec.synthesize(
-            self._y_hat,
-            self.rung,
-            self._picture.height,
-            self._picture.width,
-            self._picture.gray,
-            self._picture.alpha,
-        )
+    def reconstruction(self, progress=None):
+        """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
+        picture = self._picture
+        return self._codec.synthesize(self._y_hat, self.rung, picture, picture.alpha, progress)
 
     @functools.cached_property
     def estimated_bits(self):
@@ -44,74 +41,87 @@ class Encoded:
 
 
 class Codec:
-    """Compresses and decompresses with one exported model.
+    """Compresses and decompresses with one exported model; has no state but the model.
 
-    Args: info: its `export.ModelInfo`.
+    Args: info: its `installed.ModelInfo`.
     Raises: ModelError if the export is incomplete.
     """
 
     def __init__(self, info):
-        self.info = info
-        self.exported = export.Exported(info)
+        self.info, self.ladder = info, info.ladder
+        self.exported = loaded.Exported(info)
 
     @property
     def name(self):
         return self.info.name
 
     @property
-    def on_tile(self):
-        """Called, if set, after each tile of a large picture, with tiles done and their number."""
-        return self.exported.on_tile
-
-    @on_tile.setter
-    def on_tile(self, function):
-        self.exported.on_tile = function
-
-    @property
     def qualities(self):
         """(lowest, highest) quality, or None for a model of one rate."""
         return self.info.qualities
 
-    def encode(self, picture, quality=None, coder="tfc", lanes=1):
-        """Compresses an `images.Picture`; returns an `Encoded`.
+    def encode(self, picture, quality=None, at_most=None, *, coder="tfc", lanes=1, progress=None):
+        """Compresses a `pictures.Picture`; returns an `Encoded`.
 
         Args:
-            quality: from 1 (smallest) to 8, rounded to 1/32; None for the model's default.
+            quality: from 1 to 8, fractions allowed; None for the model's default.
+            at_most: bytes, instead of a quality: the best one whose file has no more.
             coder: "tfc" or "range-coder".
             lanes: streams, a power of two, or "serving": as many as let an unmodified TF Serving
                 decode fast.
-        Raises: InputError for a quality that the model does not have, or a coder that is none.
+            progress: called after each tile of a large picture with tiles done and their number.
+        Raises: InputError for a quality that the model does not have, a coder that is none, or a
+            size that no file can have.
         """
-        byte = self._quality_byte(quality)
-        rung = self.rung(byte)
-        if coder not in box.CODER_NAMES:
-            raise InputError(f"there is no coder {coder!r}; coders: {', '.join(box.CODER_NAMES)}")
+        encode = functools.partial(
+            self._encode, picture, coder=coder, lanes=lanes, progress=progress
+        )
+        if at_most is None:
+            return encode(quality)
+        if quality is not None:
+            raise InputError("a file has a quality or a size that was asked for, not both")
+        if self.ladder.single:
+            raise InputError(f"{self.name} has one rate; it takes no size")
+        best, encoded = best_within(  # 8 encodes at most
+            at_most, self.ladder.steps(), encode, size=lambda encoded: len(encoded.data)
+        )
+        if best is None:
+            raise InputError(
+                f"the smallest possible file has {len(encoded.data)} bytes, more than {at_most}"
+            )
+        return encoded
+
+    def _encode(self, picture, quality, coder, lanes, progress):
+        byte = self.ladder.byte(quality)
+        rung = self.ladder.rung(byte)
+        if coder not in CODER_NAMES:
+            raise InputError(f"there is no coder {coder!r}; coders: {', '.join(CODER_NAMES)}")
         if lanes == "serving":
             shapes = self.exported.shapes(picture.height, picture.width)
             lanes = serving_lanes(sum(math.prod(shape) for shape in shapes))
-        encoder = open_encoder(box.CODER_NAMES.index(coder), self.exported.tables, lanes)
-        visitor = SliceEncoder(self.exported.analysis(picture.rgb, rung), encoder)
+        encoder = open_encoder(CODER_NAMES.index(coder), self.exported.tables, lanes)
+        visitor = StepEncoder(self.exported.analysis(picture.rgb, rung, progress), encoder)
         y_hat = walk(self.exported, visitor)
         streams, escapes = encoder.finish()
-        data = box.pack(
-            box.Container(
+        data = pack(
+            Container(
                 fingerprint=self.info.fingerprint,
                 profile=self.info.config["profile"],
                 quality=byte,
                 height=picture.height,
                 width=picture.width,
                 gray=picture.gray,
-                coder=box.CODER_NAMES.index(coder),
+                coder=CODER_NAMES.index(coder),
                 streams=streams,
                 escapes=escapes,
-                alpha=None if picture.alpha is None else images.alpha_to_png(picture.alpha),
-                checksum=box.symbols_checksum(visitor.symbols),
+                alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
+                checksum=symbols_checksum(visitor.symbols),
             )
         )
         return Encoded(data, rung, self, picture, y_hat)
 
-    def decode(self, container, name="input"):
-        """Decompresses an unpacked `Container` to a `Picture`.
+    def decode(self, container, name="input", progress=None):
+        """Decompresses an unpacked `Container` to a `Picture`; `progress` as in `encode`.
 
         Raises: ModelError for a file of another model, or whose symbols come out other than they
             went in; ContainerError for one whose parts do not fit together.
@@ -128,54 +138,38 @@ class Codec:
             )
         height, width, alpha = container.height, container.width, None
         if container.alpha is not None:
-            alpha = images.alpha_from_png(container.alpha, height, width, name)
+            alpha = pictures.alpha_from_png(container.alpha, height, width, name)
         decoder = open_decoder(
             container.coder, self.exported.tables, container.streams, container.escapes, name
         )
-        visitor = SliceDecoder(self.exported.shapes(height, width), decoder)
+        visitor = StepDecoder(self.exported.shapes(height, width), decoder)
         y_hat = walk(self.exported, visitor)
         decoder.finish()
-        if box.symbols_checksum(visitor.symbols) != container.checksum:
+        if symbols_checksum(visitor.symbols) != container.checksum:
             raise ModelError(
                 f"{name}: the decoded symbols differ from the encoder's; the file is damaged, or "
                 f"{self.name} computes otherwise here (another processor or TensorFlow)"
             )
-        rung = self.rung(container.quality)
-        return self.synthesize(y_hat, rung, height, width, container.gray, alpha)
+        rung = self.ladder.rung(container.quality)
+        return self.synthesize(y_hat, rung, container, alpha, progress)
 
-    def synthesize(self, y_hat, rung, height, width, gray, alpha):
-        """The `Picture` of decoded latents."""
-        rgb = self.exported.synthesis(y_hat, rung, height, width)
-        if gray:
+    def synthesize(self, y_hat, rung, size, alpha, progress=None):
+        """The `Picture` of decoded latents.
+
+        Args: size: what has the picture's height and width, and says whether it is gray.
+        """
+        rgb = self.exported.synthesis(y_hat, rung, size.height, size.width, progress)
+        if size.gray:
             # The three channels estimate one value; integers, so that every machine agrees.
             mean = (rgb.sum(axis=2, dtype=np.uint16) + 1) // 3
             rgb[:] = mean[..., None]
-        return images.Picture(rgb=np.ascontiguousarray(rgb), gray=gray, alpha=alpha)
-
-    def _quality_byte(self, quality):
-        if self.qualities is None:
-            if quality is not None:
-                raise InputError(f"{self.name} has one rate; it takes no quality")
-            return 0
-        if quality is None:
-            quality = self.info.config["default_quality"]
-        lowest, highest = self.qualities
-        if not lowest <= quality <= highest:
-            raise InputError(f"quality is from {lowest} to {highest}, not {quality:g}")
-        return round((quality - 1) * box.QUALITY_STEPS)
-
-    def rung(self, byte):
-        """Place on the ladder of lambdas for a file's quality byte; beyond its end, the end."""
-        if self.qualities is None:
-            return 0.0
-        rungs = len(self.info.config["lambdas"]) - 1
-        share = byte / box.QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
-        return min(share, 1.0) * rungs
+        return pictures.Picture(rgb=np.ascontiguousarray(rgb), gray=size.gray, alpha=alpha)
 
 
 @functools.lru_cache(maxsize=4)
-def _open(path):
-    return Codec(export.read_info(path))
+def _open(path, fingerprint):
+    """The codec of those very weights: an export that was replaced meanwhile is loaded anew."""
+    return Codec(installed.read_info(path))
 
 
 def load(name_or_dir=None):
@@ -184,7 +178,12 @@ def load(name_or_dir=None):
     Args: name_or_dir: None for the bundled default.
     Raises: ModelError if there is no such model.
     """
-    return _open(export.find(name_or_dir).path)
+    return open_model(installed.find(name_or_dir))
+
+
+def open_model(info):
+    """As `load`, of a `ModelInfo`."""
+    return _open(info.path, info.fingerprint)
 
 
 def decode_file_bytes(data, name="input", max_pixels=None):
@@ -196,5 +195,6 @@ def decode_file_bytes(data, name="input", max_pixels=None):
         max_pixels: larger pictures are refused; None for `container.DEFAULT_MAX_PIXELS`.
     Raises: ContainerError, ModelError.
     """
-    container = box.unpack(data, name, max_pixels)
-    return _open(export.find_fingerprint(container.fingerprint, name).path).decode(container, name)
+    container = unpack(data, name, max_pixels)
+    info = installed.find_fingerprint(container.fingerprint, name)
+    return open_model(info).decode(container, name)

@@ -15,6 +15,7 @@ from tfcodec.layers.depthwise import DepthwiseConv3x3
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.invertible import InvertibleConv1x1
 from tfcodec.layers.masked import MaskedConv2D
+from tfcodec.layers.watch import watching
 
 
 def macs_per_pixel(model):
@@ -54,18 +55,9 @@ def macs_of_parts(model):
 @contextlib.contextmanager
 def _counting():
     """A list that gets the multiply-accumulates of each layer called inside the block."""
-    macs, call = [], keras.layers.Layer.__call__
-
-    def counted(layer, *args, **kwargs):
-        output = call(layer, *args, **kwargs)
-        macs.append(_layer_macs(layer, args[0], output))
-        return output
-
-    keras.layers.Layer.__call__ = counted
-    try:
+    macs = []
+    with watching(lambda layer, inputs, output: macs.append(_layer_macs(layer, inputs[0], output))):
         yield macs
-    finally:
-        keras.layers.Layer.__call__ = call
 
 
 def _layer_macs(layer, x, output):

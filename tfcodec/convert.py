@@ -62,13 +62,13 @@ def convert(
     Returns: the `ModelInfo`.
     Raises: InputError if the file cannot be read or a tensor is missing, misshapen or unknown.
     """
-    from tfcodec import export
+    from tfcodec.exports import write
 
     state = read_checkpoint(checkpoint)
     model, config = build(source, state, checkpoint, lmbda)
     preset = f"n{config.filters}"
     note = {"converted_from": source}
-    return export.export(model, directory, source, preset, config, name, weights, note, precision)
+    return write.write(model, directory, source, preset, config, name, weights, note, precision)
 
 
 def read_checkpoint(path):

@@ -24,3 +24,7 @@ class ModelError(TfcodecError):
 
 class InputError(TfcodecError):
     """The picture or the request cannot be served as it is."""
+
+
+class NotFreezable(ValueError):
+    """Why a model's networks cannot become integers: half a sentence, for `freeze` to finish."""

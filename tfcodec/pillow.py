@@ -15,9 +15,12 @@ import numbers
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from tfcodec import codec, export, images
+from tfcodec import codec, pictures
 from tfcodec.coding import container
+from tfcodec.coding.format import MAGIC
 from tfcodec.errors import ContainerError, InputError, TfcodecError
+from tfcodec.exports import installed
+from tfcodec.pictures import reader
 
 FORMAT = "TFCD"
 MODES = ("L", "LA", "RGB", "RGBA")
@@ -46,7 +49,7 @@ class TfcdImageFile(ImageFile.ImageFile):
         if self._container is not None:
             name = self._name()
             try:
-                info = export.find_fingerprint(self._container.fingerprint, name)
+                info = installed.find_fingerprint(self._container.fingerprint, name)
                 picture = codec.load(info.path).decode(self._container, name)
             except TfcodecError as error:
                 raise OSError(str(error)) from error
@@ -54,7 +57,7 @@ class TfcdImageFile(ImageFile.ImageFile):
             if self.fp and self._exclusive_fp:
                 self.fp.close()
             # Pillow takes the pixels from here as if they had been in the file.
-            self.fp = io.BytesIO(images.to_array(picture).tobytes())
+            self.fp = io.BytesIO(pictures.to_array(picture).tobytes())
             self.tile = [("raw", (0, 0, *self.size), 0, self.mode)]
         return super().load()
 
@@ -63,7 +66,7 @@ class TfcdImageFile(ImageFile.ImageFile):
 
 
 def _accept(prefix):
-    return prefix.startswith(container.MAGIC)
+    return prefix.startswith(MAGIC)
 
 
 def _save(image, file, filename):
@@ -81,12 +84,12 @@ def _save(image, file, filename):
     profile = image.encoderinfo.get("icc_profile", image.info.get("icc_profile"))
     if profile:
         color = image.convert(image.mode.rstrip("A"))
-        array = np.asarray(images.to_srgb(color, profile, []))
+        array = np.asarray(reader.to_srgb(color, profile, []))
         if image.mode.endswith("A"):
             array = np.dstack([array, np.asarray(image.getchannel("A"))])
     try:
         chosen = codec.load(image.encoderinfo.get("model"))
-        data = chosen.encode(images.from_array(array), quality).data
+        data = chosen.encode(pictures.from_array(array), quality).data
     except InputError as error:
         raise ValueError(str(error)) from error
     except TfcodecError as error:

@@ -309,9 +309,9 @@ def initialise(model, path, averaged=True, partly=False):
         with `partly`, if not a single one is found.
     """
     if os.path.isfile(os.path.join(path, "config.json")):
-        from tfcodec import export
+        from tfcodec.exports.weights import read_weights
 
-        weights = export.read_weights(path)
+        weights = read_weights(path)
     else:
         if not os.path.isdir(path):
             raise InputError(f"{path}: no such folder")

@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcodec.coding.container import (
-    DEFAULT_MAX_PIXELS,
-    RANGE_CODER,
-    TFC,
-    Container,
-    pack,
-    part_sizes,
-    symbols_checksum,
-    unpack,
-)
+from tfcodec.coding.container import Container, pack, part_sizes, symbols_checksum, unpack
+from tfcodec.coding.format import DEFAULT_MAX_PIXELS, RANGE_CODER, TFC
 from tfcodec.errors import ContainerError
 
 PLAIN = Container(

@@ -7,7 +7,7 @@ import pytest
 import tensorflow_compression_ops as tfc
 
 from tfcodec.coding import RANGE_CODER, TFC, CodingTables, open_decoder, open_encoder
-from tfcodec.coding.container import MAX_LANES
+from tfcodec.coding.format import MAX_LANES
 from tfcodec.errors import ContainerError
 
 CODERS = pytest.mark.parametrize(

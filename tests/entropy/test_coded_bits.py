@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcodec.coding.container import TFC, Container, pack, part_sizes
+from tfcodec.coding import mixtures
+from tfcodec.coding.container import Container, pack, part_sizes
+from tfcodec.coding.format import TFC
 from tfcodec.coding.range_coder import RangeEncoder
 from tfcodec.coding.tables import CodingTables
-from tfcodec.entropy import gaussian, gllmm, mixture_coding
+from tfcodec.entropy import gaussian, mixture
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import Gaussian
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.slices import SliceEncoder, TablePrior
+from tfcodec.entropy.walk import StepEncoder, TablePrior
 
 SHAPE = (1, 32, 32, 20)
 
@@ -24,9 +26,9 @@ def _estimate_and_file(prior, latents, rows):
     meter(0, prior)
     encoder = RangeEncoder(CodingTables.build(rows))
     coded = TablePrior(np.array(prior.mu), np.array(prior.indexes()))
-    if isinstance(prior, gllmm.Mixture):
-        coded = mixture_coding.MixturePrior(np.array(prior.indexes()), prior.first_row)
-    SliceEncoder([latents], encoder)(0, coded)
+    if isinstance(prior, mixture.Mixture):
+        coded = mixtures.MixturePrior(np.array(prior.indexes()), prior.first_row)
+    StepEncoder([latents], encoder)(0, coded)
     streams, escapes = encoder.finish()
     file = Container(b"test", 0, 0, 32, 32, False, TFC, streams, escapes, None, 0)
     sizes = part_sizes(pack(file))
@@ -84,11 +86,11 @@ def test_hyper_latents_far_from_the_median_cost_what_is_estimated(reach, width):
 @pytest.mark.parametrize("reach", [3.0, 30.0, 300.0])
 def test_mixtures_cost_at_most_what_is_estimated(scales, reach):
     rng = np.random.default_rng(3)
-    raw = np.zeros([gllmm.NUMBERS, 2000])
+    raw = np.zeros([mixture.NUMBERS, 2000])
     raw[0:27:3] = rng.normal(0, 2, [9, 2000])
     raw[1:27:3] = rng.normal(0, 3, 2000) + rng.normal(0, 1, [9, 2000])
     raw[2:27:3] = rng.uniform(*scales, [9, 2000])
-    prior = gllmm.Mixture(tf.constant(np.float32(raw).reshape(1, 1, 1, -1)), 1)
+    prior = mixture.Mixture(tf.constant(np.float32(raw).reshape(1, 1, 1, -1)), 1)
     latents = np.float32(rng.uniform(-reach, reach, [1, 1, 1, 2000]))
-    estimate, file = _estimate_and_file(prior, latents, mixture_coding.binary_rows())
+    estimate, file = _estimate_and_file(prior, latents, mixtures.binary_rows())
     assert file <= 1.02 * estimate + 64

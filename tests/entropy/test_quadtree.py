@@ -4,9 +4,9 @@ import pytest
 
 from tfcodec import models
 from tfcodec.entropy.quadtree import STEPS, Quadtree, put, take, turns
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
+from tfcodec.models.base import LADDER
 from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.mbt2018_mean import LADDER
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,

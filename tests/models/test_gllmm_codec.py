@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from harness import gradients
 
-from tfcodec import codec, export, images, losses, models
-from tfcodec.coding import container as box
-from tfcodec.entropy import wavefront
+from tfcodec import codec, losses, models, pictures
+from tfcodec.coding import wavefront
+from tfcodec.coding.container import unpack
 from tfcodec.entropy.quantize import round_straight_through
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
+from tfcodec.exports import write
 
 TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]
@@ -32,13 +33,13 @@ def tiny():
 @pytest.fixture(scope="module")
 def info(tiny, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("models") / "tiny")
-    return export.export(tiny[0], directory, "gllmm", "compact", tiny[1])
+    return write.write(tiny[0], directory, "gllmm", "compact", tiny[1])
 
 
 def _picture(height, width):
     rng = np.random.default_rng(height + width)
     ramp = np.linspace(0, 200, width)[None, :, None]
-    return images.from_array(np.uint8(ramp + rng.integers(0, 50, [height, width, 3])))
+    return pictures.from_array(np.uint8(ramp + rng.integers(0, 50, [height, width, 3])))
 
 
 class Meter:
@@ -155,13 +156,11 @@ def test_what_is_decoded_is_what_training_rounds_to(tiny):
 def test_pictures_come_back_from_their_files(info, size):
     tiny = codec.Codec(info)
     encoded = tiny.encode(_picture(*size), 6)
-    container = box.unpack(encoded.data)
+    container = unpack(encoded.data)
     np.testing.assert_array_equal(tiny.decode(container).rgb, encoded.reconstruction().rgb)
     assert 8 * len(container.streams[0]) == pytest.approx(encoded.estimated_bits, rel=0.005, abs=40)
     lanes = tiny.encode(_picture(*size), 6, lanes=4)
-    np.testing.assert_array_equal(
-        tiny.decode(box.unpack(lanes.data)).rgb, encoded.reconstruction().rgb
-    )
+    np.testing.assert_array_equal(tiny.decode(unpack(lanes.data)).rgb, encoded.reconstruction().rgb)
 
 
 def test_a_process_with_another_number_of_threads_decodes_the_same(info, tmp_path):
@@ -169,7 +168,8 @@ def test_a_process_with_another_number_of_threads_decodes_the_same(info, tmp_pat
     code = """
 import pathlib, sys, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(1)
-from tfcodec import codec, export, images
+from tfcodec import codec
+from tfcodec.exports import write as export
 from tfcodec.coding import container as box
 folder, tiny = pathlib.Path(sys.argv[1]), codec.Codec(export.read_info(sys.argv[2]))
 for path in folder.glob("*.tfcd"):
@@ -182,5 +182,5 @@ for path in folder.glob("*.tfcd"):
         (tmp_path / f"{k}.tfcd").write_bytes(tiny.encode(_picture(*size), 6).data)
     subprocess.run([sys.executable, "-c", code, tmp_path, info.path], check=True)
     for k, size in enumerate(SIZES):
-        again = box.unpack((tmp_path / f"{k}.again").read_bytes())
+        again = unpack((tmp_path / f"{k}.again").read_bytes())
         assert tiny.decode(again).rgb.shape == (*size, 3)

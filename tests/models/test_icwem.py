@@ -5,10 +5,11 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from exports import tiny_model
+from tiny_exports import tiny_model
 
-from tfcodec import codec, export, images, models
-from tfcodec.coding import container as box
+from tfcodec import codec, models, pictures
+from tfcodec.coding import container
+from tfcodec.exports import write
 
 TINY = {"widths": (8,), "filters": 8, "latents": 12, "hyper_latents": 4, "enhancement": 4}
 NONE = {"enhancement": 0, "levels": 0}
@@ -42,7 +43,7 @@ def tiny():
 def tiny_codec(tiny, tmp_path_factory):
     model, config = tiny
     path = tmp_path_factory.mktemp("models") / "tiny"
-    return codec.Codec(export.export(model, path, "icwem", "compact", config, weights="float32"))
+    return codec.Codec(write.write(model, path, "icwem", "compact", config, weights="float32"))
 
 
 @pytest.mark.parametrize("squeeze", [1, 2])
@@ -91,8 +92,8 @@ def test_decoding_does_not_clamp_what_the_invertible_network_has_yet_to_undo(tin
     """The authors' decoder does: it clamps v_hat to [0, 1] as if it were a picture."""
     model, _ = tiny
     x = np.random.default_rng(1).integers(0, 256, [64, 128, 3], dtype=np.uint8)
-    encoded = tiny_codec.encode(images.from_array(x), 8)
-    decoded = tiny_codec.decode(box.unpack(encoded.data)).rgb
+    encoded = tiny_codec.encode(pictures.from_array(x), 8)
+    decoded = tiny_codec.decode(container.unpack(encoded.data)).rgb
     np.testing.assert_array_equal(decoded, encoded.reconstruction().rgb)
 
     rung = np.float32([7])
@@ -110,8 +111,8 @@ def test_decoding_does_not_clamp_what_the_invertible_network_has_yet_to_undo(tin
 @pytest.mark.parametrize("size", [(1, 1), (97, 131)])
 def test_pictures_come_back_from_their_files(size, tiny_codec):
     rgb = np.random.default_rng(2).integers(0, 256, [*size, 3], dtype=np.uint8)
-    encoded = tiny_codec.encode(images.from_array(rgb), 4)
-    decoded = tiny_codec.decode(box.unpack(encoded.data)).rgb
+    encoded = tiny_codec.encode(pictures.from_array(rgb), 4)
+    decoded = tiny_codec.decode(container.unpack(encoded.data)).rgb
     np.testing.assert_array_equal(decoded, encoded.reconstruction().rgb)
     assert decoded.shape == rgb.shape
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from harness import gradients
 
-from tfcodec import codec, export, images, losses, models
-from tfcodec.coding import container as box
-from tfcodec.entropy.slices import walk
+from tfcodec import codec, losses, models, pictures
+from tfcodec.coding import container
+from tfcodec.entropy.walk import walk
+from tfcodec.exports import write
 
 TINY = {"filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
 VARIANTS = {
@@ -146,12 +147,12 @@ def test_information_fidelity_counts_at_the_start_and_then_is_exactly_zero():
 
 def test_pictures_of_three_sizes_come_back_from_their_files(tmp_path):
     model, config = _model(likelihood="gllmm")  # y by mixtures, z by Gaussians, z2 by its tables
-    info = export.export(model, str(tmp_path / "tiny"), "octave", "compact", config)
+    info = write.write(model, str(tmp_path / "tiny"), "octave", "compact", config)
     tiny = codec.Codec(info)
     for size in ((1, 1), (130, 97), (128, 256)):
-        picture = images.from_array(np.uint8(255 * _pictures(1, *size)[0]))
+        picture = pictures.from_array(np.uint8(255 * _pictures(1, *size)[0]))
         encoded = tiny.encode(picture, 6)
-        decoded = tiny.decode(box.unpack(encoded.data))
+        decoded = tiny.decode(container.unpack(encoded.data))
         np.testing.assert_array_equal(decoded.rgb, encoded.reconstruction().rgb)
 
 

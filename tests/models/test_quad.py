@@ -34,7 +34,7 @@ def model(reference):
         features=10,
         step_widths=(14, 12),
     )
-    model = models.weighted("quad", config)
+    model = models.build_with_weights("quad", config)
     for variable in model.trainable_variables:
         variable.assign(reference["weights/" + variable.path])
     return model
@@ -53,7 +53,7 @@ def test_bits_and_picture_are_those_of_the_reference(model, reference, rung):
 
 def test_training_begins_at_a_linear_transform_codec(reference):
     config = dataclasses.replace(models.config("quad", "small"), width=16, latents=64)
-    model = models.weighted("quad", config)
+    model = models.build_with_weights("quad", config)
     x = reference["picture"][None] / np.float32(255)
     crops = np.concatenate([x, x[:, ::-1], x[:, :, ::-1]])
     model.prepare(crops)

@@ -11,7 +11,7 @@ import pytest
 from harness import gradients
 
 from tfcodec import losses, models
-from tfcodec.entropy.slices import walk
+from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]

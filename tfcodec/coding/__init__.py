@@ -15,15 +15,11 @@ Priors without a table for each symbol code entries of tables themselves, by `wr
 Coders are loaded when first opened, so that reading a container needs no TensorFlow.
 """
 
-from tfcodec.coding.container import CODER_NAMES, MAX_LANES, RANGE_CODER, TFC
+from tfcodec.coding.format import CODER_NAMES, MAX_LANES, RANGE_CODER, SERVING_SYMBOLS, TFC
 from tfcodec.coding.tables import CodingTables
 from tfcodec.errors import ModelError
 
 __all__ = ["RANGE_CODER", "TFC", "CodingTables", "open_decoder", "open_encoder", "serving_lanes"]
-
-# Most symbols of a lane for servers: 768x512 pixels of 300,000 symbols then have 64 lanes, which
-# stock operations decode in about 5,000 turns of a loop.
-SERVING_SYMBOLS = 8192
 
 
 def serving_lanes(symbols: int) -> int:

@@ -18,32 +18,29 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfcodec.coding.tables import MAX_SYMBOL
+from tfcodec.coding.format import (
+    CHECKSUM_MIX,
+    DEFAULT_MAX_PIXELS,
+    MAGIC,
+    MAX_BYTES_PER_PIXEL,
+    MAX_LANES,
+    MAX_QUOTIENT,
+    MAX_RICE,
+    MAX_SYMBOL,
+    PADDED_SIDE,
+    RANGE_CODER,
+    SMALL_PIXELS,
+    SPARE_BYTES,
+    TFC,
+    VERSION,
+)
 from tfcodec.errors import ContainerError
-
-MAGIC = b"tfcd"
-VERSION = 2
-# The default model takes some 40 bytes of memory a pixel (benchmarks/large.py): 5 GB for so many.
-DEFAULT_MAX_PIXELS = 2**27
-# Models pad sides to multiples of up to 128: a line of pixels costs what a band costs. Whatever the
-# limit, a band of so many pixels is no harm.
-PADDED_SIDE, SMALL_PIXELS = 128, 2**22
-MAX_BYTES_PER_PIXEL = 16  # no sound file comes near
-SPARE_BYTES = 2**20  # of which a small picture may take more
-QUALITY_STEPS = 32  # in a unit of quality: the byte in the file is 32 (quality - 1)
-MAX_LANES = 1024
-
-TFC, RANGE_CODER = 0, 1
-CODER_NAMES = ("tfc", "range-coder")
 
 _GRAY, _ALPHA, _ESCAPES = 1, 2, 4  # flags
 _HEAD = struct.Struct("<4sB4sBBBB")
 _TAIL = struct.Struct("<II")
 _VARINT_BYTES = 5
 _MAX_VARINT = 2 ** (7 * _VARINT_BYTES) - 1
-CHECKSUM_MIX = (0x9E3779B1, 0x2C1B3C6D)  # odd; the second below 2^31, for products in int64
-MAX_QUOTIENT = 255  # of a Rice code: bounds the work that few bytes can ask for
-MAX_RICE = 31
 _BLOCK = 2**16  # symbols whose checksum stays in the cache
 
 

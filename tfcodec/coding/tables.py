@@ -18,11 +18,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tfcodec.coding.format import MAX_SYMBOL
 from tfcodec.errors import ContainerError, ModelError
 
 PRECISION = 16  # bits; the coder's own limit, and what its stock-op twin relies on
 TOTAL = 1 << PRECISION
-MAX_SYMBOL = 32767  # symbols and escapes fit 16 bits with their sign; encoders clamp to this
 _BLOCK = 1 << 15  # elements mapped at once: temporaries that are reused and cached, 5x faster
 
 

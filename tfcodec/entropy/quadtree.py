@@ -24,9 +24,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import gaussian
-from tfcodec.entropy.charm import SliceNet
-from tfcodec.layers import exact
+from tfcodec.entropy import chains, gaussian
+from tfcodec.entropy.channelwise import SliceNet
 
 STEPS = 4
 ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # (row, column) of the positions 0, 1, 2, 3
@@ -69,7 +68,7 @@ class Quadtree(keras.layers.Layer):
         widths: of the two hidden layers of each step's net, conv3 - conv3 - conv1.
     """
 
-    scales = 0  # the hyperprior has one map, see `charm.ChARM`
+    scales = 0  # the hyperprior has one map, see `channelwise.ChARM`
     factor = 2  # stride of the parts to the latent's
 
     def __init__(self, channels, means, first_row, widths=(192, 128), **kwargs):
@@ -109,7 +108,7 @@ class Quadtree(keras.layers.Layer):
             k: from 0 to 3.
             state: for step 0 {"means": [B, h, w, means]}; then what step k - 1 returned.
             symbols: of step k - 1.
-        Returns: (state, prior), see `slices.walk`.
+        Returns: (state, prior), see `walk.walk`.
         """
         x = state["means"]
         if k:
@@ -132,7 +131,7 @@ class Quadtree(keras.layers.Layer):
         """The nets of all steps, see `CodecModel.entropy_chains`."""
         outputs = (("mu", self.channels), ("log_scale", self.channels))
         return [
-            exact.Chain(
+            chains.FreezableNetwork(
                 self,
                 f"step{k}",
                 net.stages(),

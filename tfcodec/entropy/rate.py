@@ -7,7 +7,7 @@ from tfcodec.entropy.quantize import round_straight_through, uniform_noise
 
 
 class RateMeter:
-    """Visitor of `slices.walk` that sums the bits of every step.
+    """Visitor of `walk.walk` that sums the bits of every step.
 
     In training the bits are those of noisy latents, while the symbols handed on are rounded with a
     straight-through gradient (Minnen and Singh, ICIP 2020, Sec. 3.3). In evaluation both round, and

@@ -1,0 +1,226 @@
+"""Codecs measured: `tfcodec evaluate kodak/*.png --output_dir runs/kodak --against jpeg,vtm`.
+
+Measures and writes what `compare` makes again later, without pictures or models.
+"""
+
+import argparse
+import os
+import pathlib
+from collections.abc import Callable
+
+from tfcodec.commands.arguments import (
+    add_command,
+    add_max_pixels,
+    names,
+    parse_positive,
+    parse_quality,
+)
+from tfcodec.commands.compare import need_extra_eval, title
+from tfcodec.commands.console import Console, Job, quiet_tensorflow
+from tfcodec.errors import ModelError, TfcodecError
+from tfcodec.evaluation import comparison, curves, report, worker
+from tfcodec.evaluation import run as measured
+from tfcodec.exports import installed
+from tfcodec.files import atomic_write
+
+DEFAULT_AGAINST = "jpeg,webp,avif"
+
+
+def add(commands) -> None:
+    parser = add_command(
+        commands,
+        "evaluate",
+        run,
+        "Measure models beside other codecs, with real files, really decoded. A run that was "
+        "stopped goes on when it is started again.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="pictures, such as Kodak's")
+    parser.add_argument(
+        "--output_dir",
+        required=True,
+        metavar="DIR",
+        help="gets points.csv, evaluation.json, tables.md, curves.png, report.html and all files",
+    )
+    parser.add_argument(
+        "--models",
+        type=names,
+        metavar="A,B",
+        help="installed models or exports (default: the bundled one)",
+    )
+    parser.add_argument(
+        "--qualities",
+        type=_qualities,
+        default=measured.DEFAULT_QUALITIES,
+        metavar="Q,Q",
+        help="of the models of variable rate (default: 1,2,3,4,5,6,7,8)",
+    )
+    parser.add_argument(
+        "--against",
+        type=names,
+        default=DEFAULT_AGAINST,
+        metavar="NAME,NAME",
+        help="jpeg, webp, avif, jxl: measured, with Pillow; vtm, bpg, weconvene, hpcm-large ...: "
+        "as published, on Kodak; or a file of curves (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--report_bpp",
+        type=parse_positive(float),
+        default=0.3,
+        metavar="B",
+        help="most bits per pixel of the pictures in the report (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--report_images",
+        type=names,
+        metavar="NAME,NAME",
+        help="pictures in the report, without suffix, or `none` (default: all)",
+    )
+    add_max_pixels(parser)
+
+
+def _qualities(text: str) -> list[float]:
+    return [parse_quality(part) for part in text.split(",")]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    console = Console(len(arguments.inputs))
+    names = [pathlib.Path(path).stem for path in arguments.inputs]
+    if len(set(names)) < len(names):
+        arguments.parser.error("two pictures have one name")
+    wanted = _report_names(arguments, names)
+    try:
+        need_extra_eval()
+        codecs, against = _codecs(arguments, console)
+    except TfcodecError as error:
+        console.failure(error)
+        return 1
+    if len({codec.name for codec in codecs}) < len(codecs):
+        arguments.parser.error("two codecs have one name")
+
+    quiet_tensorflow()  # which a model's arithmetic is counted with
+    sources = []
+
+    def look_at(job) -> None:
+        sources.append(measured.source(job.source, arguments.max_pixels))
+
+    console.for_each([Job(path) for path in arguments.inputs], look_at)
+    if not sources:
+        return 1
+    chosen = [source for source in sources if source.name in wanted]
+    try:
+        output = arguments.output_dir
+        with measured.Evaluation(sources, codecs, output, arguments.max_pixels) as evaluation:
+            _measure(evaluation, evaluation.tasks(), console)
+            summary = measured.summary(evaluation, console.notice)
+            own = curves.from_evaluation(summary)
+            compared = comparison.compare(summary, own, against, console.notice)
+            summary["bd_rates"] = compared.bd_rates()
+            _write(arguments, "evaluation.json", measured.to_json(summary))
+            _write(arguments, "tables.md", compared.markdown())
+            figure = comparison.figure(compared, title(compared))
+            atomic_write(os.path.join(output, "curves.png"), figure)
+            console.result("\n" + compared.markdown())
+
+            tasks = evaluation.equal_rate_tasks(chosen, arguments.report_bpp)
+            _measure(evaluation, tasks, console, silent=True)
+            album = _album(evaluation, tasks, chosen)
+            page = report.page(
+                compared, figure, album, arguments.report_bpp, console.notice, len(chosen)
+            )
+            _write(arguments, "report.html", page)
+    except TfcodecError as error:
+        console.failure(error)
+        return 1
+    for name, codec in summary["codecs"].items():
+        law = codec["laws"]
+        if law and law["other_pixels"] + law["far_from_estimate"]:
+            sentence = (
+                f"{name}: {law['other_pixels']} files show other pixels than the encoder promised, "
+                f"{law['far_from_estimate']} are far from the model's estimate"
+            )
+            console.failure(ModelError(sentence))
+    return 1 if console.failures else 0
+
+
+def _report_names(arguments: argparse.Namespace, names: list[str]) -> list[str]:
+    if arguments.report_images == ["none"]:
+        return []
+    for name in arguments.report_images or ():
+        if name not in names:
+            arguments.parser.error(f"--report_images: {name!r} is none of the pictures' names")
+    return arguments.report_images or names
+
+
+def _codecs(arguments: argparse.Namespace, console) -> tuple[list, list[str]]:
+    """(the codecs to measure, names of the curves to compare with), as the flags ask."""
+    models = [installed.find(name) for name in arguments.models or [None]]
+    codecs = [measured.model(info, arguments.qualities) for info in models]
+    against = []
+    for name in arguments.against:
+        if name in worker.PILLOW:
+            codec = measured.pillow(name)
+            if codec is None:
+                console.notice(f"{name}: left out, this Pillow does not write it")
+                continue
+            codecs.append(codec)
+        against.append(name)
+    comparison.check_names(against, [codec.name for codec in codecs])  # now, not after an hour
+    return codecs, against
+
+
+def _measure(run: measured.Evaluation, tasks: list, console, silent: bool = False) -> None:
+    """Measures what is not known yet, with a bar; tells the means of each quality when it is
+    through."""
+    todo = [task for task in tasks if run.known(task) is None]
+    if not silent and len(todo) < len(tasks):
+        console.notice(f"{len(tasks) - len(todo)} of {len(tasks)} points are there already")
+    last = {(task.codec.name, task.quality): task for task in todo}
+
+    def work(task):
+        run.measure(task)
+        if silent or last[task.codec.name, task.quality] is not task:
+            return None
+        done = [t for t in tasks if (t.codec, t.quality) == (task.codec, task.quality)]
+        points = [point for point in map(run.known, done) if point is not None]
+        return _line(task, points)
+
+    console.expect(len(todo))
+    console.for_each(todo, work)
+
+
+def _line(task: measured.Task, points: list[dict]) -> str:
+    [mean] = measured.mean_points(points)
+    line = task.codec.title + ("" if task.quality is None else f"  quality {task.quality:g}")
+    line += f"  {mean['bpp']:.3f} bpp"
+    if mean["psnr"] is not None:
+        line += f"  {mean['psnr']:.2f} dB PSNR"
+    if mean["ms_ssim"] is not None:
+        line += f"  {mean['ms_ssim']:.4f} MS-SSIM"
+    seconds = [
+        sum(p[f"{way}_seconds"] for p in points) / len(points) for way in ("encode", "decode")
+    ]
+    return line + "  enc {:.2f} s  dec {:.2f} s".format(*seconds)
+
+
+def _album(run: measured.Evaluation, tasks: list, chosen: list) -> report.Album:
+    """Pictures that every codec could do, beside their originals."""
+    # Codec by codec, so that each one's process is started once.
+    decoded = {task: _lazy(run, task) for task in tasks if run.known(task) is not None}
+    album = report.Album()
+    for picture in chosen:
+        own = [task for task in tasks if task.picture is picture]
+        if all(task in decoded for task in own):
+            versions = [
+                (task.codec.title, run.known(task), run.path(run.known(task)), decoded[task])
+                for task in own
+            ]
+            album.add(picture.name, run.original(picture), versions)
+    return album
+
+
+def _lazy(run: measured.Evaluation, task: measured.Task) -> Callable:
+    return lambda: run.decoded(task)
+
+
+def _write(arguments: argparse.Namespace, name: str, text: str) -> None:
+    atomic_write(os.path.join(arguments.output_dir, name), text.encode())

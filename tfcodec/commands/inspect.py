@@ -1,0 +1,92 @@
+"""What files say and which models there are: `tfcodec info`, `tfcodec models`.
+
+Neither decodes nor loads anything, and TensorFlow is not imported.
+"""
+
+import argparse
+import pathlib
+
+from tfcodec.coding import container
+from tfcodec.coding.format import (
+    CODER_NAMES,
+    DEFAULT_MAX_PIXELS,
+)
+from tfcodec.commands.arguments import add_command
+from tfcodec.commands.console import Console, Job
+from tfcodec.commands.decode import read_file
+from tfcodec.errors import ModelError
+from tfcodec.exports import installed
+from tfcodec.quality import of_byte
+
+
+def add(commands) -> None:
+    parser = add_command(
+        commands, "info", show, "Show what .tfcd files say, without loading a model."
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
+
+    add_command(commands, "models", list_models, "List the installed models.")
+
+
+def show(arguments: argparse.Namespace) -> int:
+    def work(job: Job) -> str:
+        data = read_file(job.source, DEFAULT_MAX_PIXELS)
+        # Nothing is decoded here, so that a picture of any size may be looked at.
+        packed = container.unpack(data, job.source, max_pixels=2**70)
+        try:
+            info = installed.find_fingerprint(packed.fingerprint, job.source)
+            model, single = f"{info.name} (installed)", info.qualities is None
+        except ModelError:
+            model, single = "not installed here", False
+        channels = ("gray" if packed.gray else "RGB") + (" with alpha" if packed.alpha else "")
+        parts = ", ".join(f"{n} {part}" for part, n in container.part_sizes(data).items())
+        lanes = len(packed.streams)
+        fields = {
+            "picture": f"{packed.width}x{packed.height}, {channels}",
+            "size": f"{len(data)} bytes, {8 * len(data) / (packed.width * packed.height):.3f} bpp",
+            "bytes": parts,
+            "quality": "one rate" if single else f"{of_byte(packed.quality):g}",
+            "model": f"fingerprint {packed.fingerprint.hex()}, {model}",
+            "profile": f"{packed.profile}",
+            "coder": CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
+        }
+        return "\n".join([job.source, *(f"  {key:8}{text}" for key, text in fields.items())])
+
+    console = Console(files=1)  # too quick for a bar
+    return console.for_each([Job(source) for source in arguments.inputs], work)
+
+
+def list_models(arguments: argparse.Namespace) -> int:
+    console = Console(files=1)
+    try:
+        models = installed.models()
+        default = installed.find().name if models else None
+    except ModelError as error:
+        console.failure(error)
+        return 1
+    if not models:
+        console.notice("no models are installed")
+    for info in models:
+        config = info.config
+        size = sum(f.stat().st_size for f in pathlib.Path(info.path).rglob("*") if f.is_file())
+        quality = "one rate"
+        if info.qualities is not None:
+            low, high = info.qualities
+            quality = f"quality {low:g} - {high:g}, default {config['default_quality']:g}"
+        print(
+            info.name + (" (default)" * (info.name == default)),
+            quality,
+            f"{size / 2**20:.1f} MiB",
+            f"fingerprint {info.fingerprint.hex()}",
+            f"portable: {'yes' if config.get('portable') else 'no'}",
+            sep="  ",
+        )
+        for point in config.get("measured", []):
+            print(
+                f"  quality {point['quality']:g}",
+                f"{point['bpp']:.3f} bpp",
+                f"{point['psnr']:.2f} dB PSNR",
+                f"{point['ms_ssim']:.4f} MS-SSIM",
+                sep="  ",
+            )
+    return 0

@@ -1,0 +1,56 @@
+"""Networks between decoded symbols and table indexes, as freezing into integers sees them."""
+
+import dataclasses
+import fractions
+
+import keras
+
+from tfcodec.errors import NotFreezable
+from tfcodec.layers.conv import SubpixelConv2D, UpConv2D
+
+
+@dataclasses.dataclass(frozen=True)
+class FreezableNetwork:
+    """A network between decoded symbols and a table index, as its owner's attribute.
+
+    owner, attribute: where it is.
+    stages: its float convolutions, each with the slope of the leaky ReLU behind it, or 1.
+    outputs: ((kind, channels), ..) of its last layer: "features", "mu" or "log_scale".
+    blocks: channels of each group of inputs that has a range of its own.
+    """
+
+    owner: object
+    attribute: str
+    stages: tuple
+    outputs: tuple
+    blocks: tuple
+
+
+def stages(network):
+    """The stages of a `keras.Sequential` or of a single convolution.
+
+    Raises: NotFreezable that says why the network cannot be frozen.
+    """
+    found = []
+    for layer in network.layers if isinstance(network, keras.Sequential) else [network]:
+        slope = _slope(layer)
+        if slope is not None and found and found[-1][1] == 1:
+            found[-1] = (found[-1][0], slope)
+        elif isinstance(layer, _CONVOLUTIONS):
+            found.append((layer, 1))
+        else:
+            raise NotFreezable(
+                f"{network.name} has a {type(layer).__name__} between z and an index"
+            )
+    return tuple(found)
+
+
+_CONVOLUTIONS = (keras.layers.Conv2D, UpConv2D, SubpixelConv2D)
+
+
+def _slope(layer):
+    if isinstance(layer, keras.layers.LeakyReLU):
+        return fractions.Fraction(layer.negative_slope)
+    if isinstance(layer, keras.layers.ReLU):
+        return fractions.Fraction(layer.negative_slope)
+    return None

@@ -1,0 +1,324 @@
+"""Integer convolutions carried in floating point: `exact.specification` at the speed of matmuls.
+
+`freeze` replaces a network of convolutions and leaky ReLUs, a `FreezableNetwork`, by an
+`ExactChain`: the same function of the same tensors, rounded to integers on the way, and therefore
+the same on every machine, backend and number of threads. Activations travel as float32 that hold
+integers.
+
+Two kernels, float64 and float32 in groups of channels, each in two forms, compute the one
+specification.
+"""
+
+import contextlib
+import dataclasses
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcodec.entropy import gaussian
+from tfcodec.errors import NotFreezable
+from tfcodec.exact import specification
+from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
+from tfcodec.layers.watch import watching
+
+HEADROOM = 1.25  # of a channel's range over the largest value seen in calibration
+
+
+# ------------------------------------------------------------------------------------- the layers
+
+
+class ExactConv2D(keras.layers.Layer):
+    """An `specification.Conv`.
+
+    Args:
+        conv: its description, with arrays or without (then `assign` gives them).
+        form: "conv" or "taps", one matrix product a tap of the window. By default the former under
+            TensorFlow, whose steps run on the CPU, where it multiplies directly; the latter
+            elsewhere, since libraries may choose convolutions that transform their input (FFT,
+            Winograd), and are not exact.
+    Input:  [B, h, w, C], float32 that holds integers within the profile's range.
+    Output: [B, h', w', O / factor^2], the same.
+    """
+
+    def __init__(self, conv, form=None, **kwargs):
+        super().__init__(dtype="float32", autocast=False, trainable=False, **kwargs)
+        self.conv = conv
+        self.form = form or ("conv" if keras.backend.backend() == "tensorflow" else "taps")
+
+    def build(self, input_shape=None):
+        self.arrays = {}
+        for name, (dtype, shape) in self.conv.shapes().items():
+            self.arrays[name] = self.add_weight(
+                name=name, shape=shape, dtype=dtype, trainable=False, initializer="zeros"
+            )
+        if self.conv.arrays:
+            self.assign(self.conv.arrays)
+        self.built = True
+
+    def assign(self, arrays):
+        """Gives the layer its integers."""
+        for name, variable in self.arrays.items():
+            variable.assign(arrays[name])
+
+    def call(self, x):
+        x = ops.pad(x, [(0, 0), *self.conv.pads, (0, 0)])
+        float64 = specification.PROFILES[self.conv.profile].kernel == "float64"
+        y = self._in_float64(x) if float64 else self._in_float32(x)  # rounded, below 2^23
+        numerator, bits = self.conv.slope
+        if bits or numerator != 1:
+            y = ops.where(y < 0, ops.floor(y * (numerator * 2.0**-bits) + 0.5), y)
+        y = ops.clip(y, self._array("low", "float32"), self._array("high", "float32"))
+        return y if self.conv.factor == 1 else ops.depth_to_space(y, self.conv.factor)
+
+    def _in_float64(self, x):
+        lefts = self._shift() - self._array("shifts", "int32")  # [blocks, O]
+        lefts = ops.take(lefts, self.conv.block_of_channels(), axis=0)  # [C, O]
+        # Scaled by powers of two, the weights of all blocks are integers of one unit.
+        kernel = self._array("kernel", "float64") * _power(lefts)
+        total = self._product(_cast(x, "float64"), kernel) + self._array("bias", "float64")
+        limit = specification.leaky_limit(self.conv.slope)
+        y = ops.clip(ops.floor(total * _power(-self._shift()) + 0.5), -limit, limit)
+        return ops.cast(y, "float32")
+
+    def _in_float32(self, x):
+        kernel, shift = self._array("kernel", "float32"), self._shift()
+        shifts, block = self._array("shifts", "int32"), self.conv.block_of_channels()
+        total = self._array("bias", "int32")
+        for start, end in zip((0, *self.conv.groups), self.conv.groups, strict=False):
+            part = self._product(x[..., start:end], kernel[:, :, start:end])
+            left = shift - shifts[int(block[start])]
+            total = total + ops.left_shift(ops.cast(part, "int32"), left)
+        half = ops.right_shift(ops.left_shift(ops.ones_like(shift), shift), 1)
+        limit = specification.leaky_limit(self.conv.slope)
+        return ops.cast(ops.clip(ops.right_shift(total + half, shift), -limit, limit), "float32")
+
+    def _product(self, x, kernel):
+        """Valid convolution of x [B, h, w, C], in one of the two forms."""
+        if self.form == "conv":
+            return ops.conv(
+                x, kernel, self.conv.strides, padding="valid", data_format="channels_last"
+            )
+        (rows, columns), (down, right) = self.conv.kernel_size, self.conv.strides
+        total = 0
+        for i in range(rows):
+            for j in range(columns):
+                to_row, to_column = i + 1 - rows or None, j + 1 - columns or None
+                total = total + ops.matmul(x[:, i:to_row:down, j:to_column:right], kernel[i, j])
+        return total
+
+    def _array(self, name, dtype=None):
+        array = ops.convert_to_tensor(self.arrays[name])
+        return array if dtype is None else _cast(array, dtype)
+
+    def _shift(self):
+        return ops.max(self._array("shifts", "int32"), axis=0)  # [O]
+
+
+class ExactChain(keras.layers.Layer):
+    """Frozen convolutions one after the other, in place of the network that was frozen.
+
+    Args: convs: list of `specification.Conv`.
+    Input:  [B, h, w, C], float32, multiples of 2^-20, such as decoded latents.
+    Output: what the last integers mean: means in 1/64, features, or log(sigma) at a table's levels,
+        where rounding cannot move the index that `entropy.gaussian` takes from it.
+    """
+
+    def __init__(self, convs, **kwargs):
+        super().__init__(dtype="float32", autocast=False, trainable=False, **kwargs)
+        self.convs = []
+        for conv in convs:
+            # The variables' paths say which layer's they are, whoever owns the chain.
+            with contextlib.ExitStack() as scopes:
+                for name in conv.name.split("/"):
+                    scopes.enter_context(keras.name_scope(name))
+                layer = ExactConv2D(conv, name="exact")
+                layer.build()
+            self.convs.append(layer)
+        self.built = True
+
+    def call(self, x):
+        first, last = self.convs[0], self.convs[-1]
+        most = specification.PROFILES[first.conv.profile].input_max
+        # The scales are powers of two: nothing is lost before the rounding.
+        x = ops.clip(ops.floor(x / first._array("in_scale") + 0.5), -most, most)
+        for conv in self.convs:
+            x = conv(x)
+        return x * last._array("out_scale") + last._array("out_offset")
+
+
+def _cast(x, dtype):
+    x = ops.cast(x, dtype)
+    # JAX without x64 casts to float32 where float64 is asked for, with a mere warning.
+    if keras.backend.standardize_dtype(x.dtype) != dtype:
+        raise ValueError(
+            f"this backend computes in {x.dtype} where {dtype} is needed; in JAX, set "
+            "jax_enable_x64"
+        )
+    return x
+
+
+def _power(exponent):
+    """2^exponent in float64, exactly, for int32 exponents from -62 to 62."""
+    ones = ops.ones_like(exponent, dtype="int64")
+    large = ops.left_shift(ones, ops.cast(ops.abs(exponent), "int64"))
+    large = _cast(large, "float64")
+    return ops.where(exponent < 0, 1.0 / large, large)
+
+
+@contextlib.contextmanager
+def by_the_specification():
+    """Within it, exact layers called eagerly compute in numpy's integers: slow, and the law."""
+    call = ExactConv2D.call
+
+    def specified(layer, x):
+        arrays = {name: ops.convert_to_numpy(array) for name, array in layer.arrays.items()}
+        conv = dataclasses.replace(layer.conv, arrays=arrays)
+        return ops.convert_to_tensor(conv.apply(ops.convert_to_numpy(x)).astype(np.float32))
+
+    ExactConv2D.call = specified
+    try:
+        yield
+    finally:
+        ExactConv2D.call = call
+
+
+# --------------------------------------------------------------------------------------- freezing
+
+
+class Calibration:
+    """Records the largest absolute value of each channel that enters and leaves convolutions.
+
+    Args: chains: the `FreezableNetwork`s.
+    As a context manager it listens to every call of their layers, which must be eager.
+    """
+
+    def __init__(self, chains):
+        self._layers = {id(layer) for chain in chains for layer, _ in chain.stages}
+        self.inputs, self.outputs = {}, {}
+        self._slopes = {id(layer): slope for chain in chains for layer, slope in chain.stages}
+
+    def __enter__(self):
+        self._block = watching(self._listen)
+        self._block.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self._block.__exit__(*error)
+
+    def _listen(self, layer, inputs, output):
+        if id(layer) in self._layers:
+            self._take(self.inputs, layer, inputs[0], 1)
+            self._take(self.outputs, layer, output, float(self._slopes[id(layer)]))
+
+    def _take(self, record, layer, x, slope):
+        x = ops.convert_to_numpy(x)
+        x = np.where(x < 0, -slope * x, x).max((0, 1, 2))
+        record[id(layer)] = np.maximum(record.get(id(layer), 0.0), x)
+
+
+def freeze(chain, calibration, profile):
+    """The `specification.Conv`s of a `FreezableNetwork`, after calibration.
+
+    Args: profile: an `specification.Profile`.
+    Raises: NotFreezable if it was not calibrated, or its weights do not fit.
+    """
+    most, convs = profile.input_max, []
+    seen = calibration.inputs.get(id(chain.stages[0][0]))
+    if seen is None:
+        raise NotFreezable(f"{chain.attribute} was not used in calibration")
+    in_scale, blocks = _power_of_two(seen, most), chain.blocks
+    for number, (layer, slope) in enumerate(chain.stages):
+        kernel, bias, fields = _convolution(layer)
+        seen = calibration.outputs[id(layer)]
+        if number < len(chain.stages) - 1:
+            # A channel that was silent gets the range of the liveliest: it may wake.
+            seen = np.where(seen > 0, seen, seen.max())
+            limit = np.full(seen.shape, most)
+            output = specification.Meaning(
+                HEADROOM * seen / most, np.zeros_like(seen), -limit, limit
+            )
+        else:
+            output = _meaning(chain.outputs, seen)
+        conv = specification.quantise(
+            kernel,
+            bias,
+            in_scale,
+            output,
+            profile,
+            blocks=blocks,
+            slope=specification.slope_ratio(float(slope)),
+            **fields,
+        )
+        convs.append(conv)
+        in_scale, blocks = conv.arrays["out_scale"], (len(output.scale),)
+    return convs
+
+
+def _power_of_two(seen, most):
+    """The finest power of two in whose multiples `most` reaches the values seen, with headroom."""
+    seen = np.where(seen > 0, seen, max(seen.max(), 1.0))
+    finest = 2.0**-specification.GRID_BITS
+    return np.maximum(np.exp2(np.ceil(np.log2(HEADROOM * seen / most))), finest)
+
+
+def _meaning(outputs, seen):
+    """Of a network's last integers."""
+    parts, first = [], 0
+    for kind, channels in outputs:
+        ones = np.ones(channels)
+        if kind == "mu":
+            part = (
+                2.0**-specification.MEAN_BITS,
+                0.0,
+                -specification.MEAN_MAX,
+                specification.MEAN_MAX,
+            )
+        elif kind == "log_scale":
+            part = (gaussian.LEVEL_STEP, gaussian.LOG_MIN, 0, gaussian.NUM_LEVELS - 1)
+        else:
+            scale = _power_of_two(seen[first : first + channels], specification.FEATURE_MAX)
+            part = (scale, 0.0, -specification.FEATURE_MAX, specification.FEATURE_MAX)
+        parts.append([value * ones for value in part])
+        first += channels
+    return specification.Meaning(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def float_path(layer):
+    """Path of a float convolution's variables, but for their names."""
+    inner = layer.conv if isinstance(layer, SubpixelConv2D) else layer
+    return inner.kernel.path.rpartition("/")[0]
+
+
+def _convolution(layer):
+    """(kernel [rows, columns, C, O], bias [O], other fields of a `Conv`) of a float layer."""
+    factor, transposed, strides = 1, 0, (1, 1)
+    name = float_path(layer)
+    if isinstance(layer, SubpixelConv2D):
+        factor, layer = layer.factor, layer.conv
+    kernel = ops.convert_to_numpy(layer.kernel)
+    outputs = kernel.shape[2] if isinstance(layer, UpConv2D) else kernel.shape[3]
+    bias = np.zeros(outputs) if layer.bias is None else ops.convert_to_numpy(layer.bias)
+    if isinstance(layer, UpConv2D):
+        factor, transposed = layer.strides[0], kernel.shape[0]
+        kernel, pads = specification.to_phases(kernel, factor)
+        bias = np.tile(bias, factor**2)
+    else:
+        strides = tuple(layer.strides)
+        if not isinstance(layer, DownConv2D) and (layer.padding != "same" or strides != (1, 1)):
+            raise NotFreezable(f"{name} pads in a way that is not supported")
+        pads = tuple(((k - 1) // 2, k // 2) for k in kernel.shape[:2])
+        if isinstance(layer, DownConv2D):
+            pads = tuple(((k - 1) // 2,) * 2 for k in kernel.shape[:2])
+    fields = dict(name=name, transposed=transposed, kernel_size=kernel.shape[:2], pads=pads)
+    return kernel, bias, fields | dict(strides=strides, factor=factor)
+
+
+def swap(chain, convs):
+    """Puts an `ExactChain` of these in the chain's place."""
+    old, new = getattr(chain.owner, chain.attribute), ExactChain(convs, name=chain.attribute)
+    chain.owner._tracker.unlock()  # as Keras' own quantisation does
+    delattr(chain.owner, chain.attribute)
+    chain.owner._layers.remove(old)
+    setattr(chain.owner, chain.attribute, new)
+    chain.owner._tracker.lock()

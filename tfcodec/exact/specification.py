@@ -1,0 +1,386 @@
+"""Integer convolutions: the specification that frozen entropy networks obey, in numpy's int64.
+
+A network that feeds the entropy coder must give the same table indexes on every machine. A frozen
+one is a chain of convolutions whose inputs x, weights w and biases b are integers:
+
+    t = sum over blocks of (sum of w x << left of the block) + b
+    y = floor(t / 2^shift + 1/2)                      an arithmetic shift with rounding
+    y = floor(y slope / 2^slope_bits + 1/2) if y < 0  leaky ReLU, any ratio of integers
+    y = min(max(y, low), high), then depth to space
+
+Every real scale is folded into the weights, so that only shifts remain, one an output channel.
+Blocks of input channels with unlike ranges (hyper features, decoded latents) have shifts of their
+own. Transposed convolutions are stored as convolutions of their phases with depth to space after.
+
+Between networks stand real numbers that float32 holds exactly, multiples of 2^-20. The first
+convolution of a network takes them to its integers, x = clip(floor(v / in_scale + 1/2)); the last
+one's integers mean y out_scale + out_offset: means in 1/64, features in powers of two, and
+log(sigma) in levels of the table of `entropy.gaussian`.
+
+No sum can reach the end of the numbers that carry it (`prove`), so neither their order nor fused
+operations can matter: the layers of `exact.layers` compute this in floating point, faster.
+
+This module needs numpy alone.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tfcodec.errors import NotFreezable
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """One arithmetic of a file, by its number there.
+
+    weight_bits, input_bits: of w and x, with sign.
+    kernel: how it is carried. "float64": products and sums in float64, below 2^53. "float32":
+        groups of input channels in float32, each below 2^24, whose sums are added in int32.
+    """
+
+    number: int
+    name: str
+    weight_bits: int
+    input_bits: int
+    kernel: str
+
+    @property
+    def weight_max(self):
+        """Largest |w|."""
+        return 2 ** (self.weight_bits - 1) - 1
+
+    @property
+    def input_max(self):
+        """Largest |x|."""
+        return 2 ** (self.input_bits - 1) - 1
+
+    @property
+    def sum_max(self):
+        """What |t| stays below, rounding included."""
+        return 2**53 if self.kernel == "float64" else 2**31
+
+
+_PROFILES = (Profile(1, "exact-12", 12, 12, "float64"), Profile(2, "exact-10", 10, 10, "float32"))
+PROFILES = {profile.name: profile for profile in _PROFILES}
+DEFAULT_PROFILE = "exact-10"
+NUMBERS = {profile.number: profile for profile in _PROFILES}
+
+FEATURE_MAX = 2**13 - 1  # features are finer than the inputs they become, so that these round once
+MEAN_BITS = 6  # mu in 1/64: costs 0.004 % of the rate
+MEAN_MAX = 2**21 - 1  # |mu| < 2^15, the limit of symbols
+GRID_BITS = 20  # no number between networks is finer
+SLOPE_BITS = 12
+FLOAT32_MAX = 2**24  # integers below it, and their sums, float32 holds
+
+
+@dataclasses.dataclass(eq=False)
+class Conv:
+    """One convolution: what the graph is built from, and the integers.
+
+    name: path of the layer that was frozen.
+    transposed: side of its kernel if it was a transposed convolution, else 0.
+    profile: a `Profile`'s name.
+    kernel_size: (rows, columns); pads: ((top, bottom), (left, right)), zeros; strides: (2).
+    factor: of the depth to space.
+    blocks: input channels of each block, C together.
+    groups: ends of the groups of input channels, for the kernel "float32"; within blocks.
+    slope: (numerator, bits) of the leaky ReLU; (1, 0) for none.
+    arrays: kernel int16 [rows, columns, C, O], bias int32 [O], shifts int8 [blocks, O] (the largest
+        is the shift of t, a block's left is its difference from it), low and high int32 [O], and
+        what the integers mean: in_scale [C], out_scale and out_offset [O / factor^2], float32.
+    """
+
+    name: str
+    transposed: int
+    profile: str
+    kernel_size: tuple
+    pads: tuple
+    strides: tuple
+    factor: int
+    blocks: tuple
+    groups: tuple
+    slope: tuple
+    outputs: int
+    arrays: dict = dataclasses.field(default_factory=dict, repr=False)
+
+    def describe(self):
+        """All but the arrays, ready for JSON."""
+        return {k: v for k, v in vars(self).items() if k != "arrays"}
+
+    @staticmethod
+    def read(described, arrays):
+        """The reverse of `describe`."""
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
+        fields["pads"] = tuple(map(tuple, described["pads"]))
+        return Conv(**fields, arrays=arrays)
+
+    @property
+    def channels(self):
+        """Input channels."""
+        return sum(self.blocks)
+
+    def shapes(self):
+        """{name: (dtype, shape)} of the arrays."""
+        real = self.outputs // self.factor**2
+        return {
+            "kernel": ("int16", (*self.kernel_size, self.channels, self.outputs)),
+            "bias": ("int32", (self.outputs,)),
+            "shifts": ("int8", (len(self.blocks), self.outputs)),
+            "low": ("int32", (self.outputs,)),
+            "high": ("int32", (self.outputs,)),
+            "in_scale": ("float32", (self.channels,)),
+            "out_scale": ("float32", (real,)),
+            "out_offset": ("float32", (real,)),
+        }
+
+    def block_of_channels(self):
+        """Number of the block of each input channel, [C]."""
+        return np.repeat(np.arange(len(self.blocks)), self.blocks)
+
+    def lefts(self):
+        """Left shift of each weight's products, int64 [C, O]."""
+        shifts = self.arrays["shifts"].astype(np.int64)
+        return (shifts.max(0) - shifts)[self.block_of_channels()]
+
+    def take(self, values):
+        """Exact reals [B, h, w, C] to the integers of a network's first convolution, int64."""
+        fine = np.rint(np.float64(values) * 2**GRID_BITS).astype(np.int64)
+        right = GRID_BITS + np.rint(np.log2(np.float64(self.arrays["in_scale"]))).astype(np.int64)
+        most = PROFILES[self.profile].input_max
+        return np.clip(_shift(fine, right), -most, most)
+
+    def apply(self, x):
+        """Integers [B, h, w, C] to integers [B, h', w', O / factor^2]; the specification."""
+        kernel = self.arrays["kernel"].astype(np.int64) << self.lefts()
+        x = np.pad(np.asarray(x, np.int64), ((0, 0), *self.pads, (0, 0)))
+        rows, columns = self.kernel_size
+        height, width = (
+            (side - k) // stride + 1
+            for side, k, stride in zip(x.shape[1:3], self.kernel_size, self.strides, strict=True)
+        )
+        total = np.zeros([len(x), height, width, self.outputs], np.int64)
+        for i in range(rows):
+            for j in range(columns):
+                seen = x[:, i :: self.strides[0], j :: self.strides[1]][:, :height, :width]
+                total += seen @ kernel[i, j]
+        y = _shift(total + self.arrays["bias"], self.arrays["shifts"].max(0).astype(np.int64))
+        numerator, bits = self.slope
+        limit = leaky_limit(self.slope)
+        y = np.clip(y, -limit, limit)
+        y = np.where(y < 0, _shift(y * numerator, bits), y)
+        y = np.clip(y, self.arrays["low"], self.arrays["high"])
+        factor, (batch, height, width, _) = self.factor, y.shape
+        y = y.reshape(batch, height, width, factor, factor, -1).transpose(0, 1, 3, 2, 4, 5)
+        return y.reshape(batch, factor * height, factor * width, -1)
+
+    def mean(self, y):
+        """What the integers of a network's last convolution mean, float32."""
+        out = self.arrays["out_scale"] * y.astype(np.float32)
+        return out + self.arrays["out_offset"]
+
+    def prove(self):
+        """Raises ValueError unless no input within its range can leave the exact numbers."""
+        profile, arrays = PROFILES[self.profile], self.arrays
+        for name, (dtype, shape) in self.shapes().items():
+            if arrays[name].dtype != dtype or arrays[name].shape != shape:
+                raise ValueError(f"{self.name}: {name} is not {dtype} of shape {shape}")
+        size = np.abs(arrays["kernel"].astype(np.int64))
+        if size.max() > profile.weight_max:
+            raise ValueError(f"{self.name}: a weight is {size.max()}, beyond {profile.weight_max}")
+        shifts = arrays["shifts"].astype(np.int64)
+        if shifts.min() < 0 or shifts.max() > 30:
+            raise ValueError(f"{self.name}: shifts are from 0 to 30")
+        if not (0 <= self.slope[0] <= 2**SLOPE_BITS and 0 <= self.slope[1] <= SLOPE_BITS):
+            raise ValueError(f"{self.name}: the slope is {self.slope[0]} / 2^{self.slope[1]}")
+        ends = np.cumsum(self.blocks).tolist()
+        if profile.kernel == "float32":
+            if not set(ends) <= set(self.groups) or sorted(self.groups) != list(self.groups):
+                raise ValueError(f"{self.name}: the groups do not fit the blocks")
+            for start, end in zip((0, *self.groups), self.groups, strict=False):
+                part = profile.input_max * size[:, :, start:end].sum((0, 1, 2)).max()
+                _below(part, FLOAT32_MAX, f"{self.name}: channels {start} to {end}")
+        _below(int(total_bound(arrays, self.lefts(), profile).max()), profile.sum_max, self.name)
+        for name in ("low", "high"):
+            _below(int(np.abs(arrays[name].astype(np.int64)).max()), FLOAT32_MAX, self.name)
+
+
+def total_bound(arrays, lefts, profile):
+    """Largest |t|, with what rounding adds, of each output channel; exact Python integers."""
+    size = np.abs(arrays["kernel"].astype(np.int64)).sum((0, 1)) << lefts  # [C, O]
+    bound = profile.input_max * size.sum(0) + np.abs(arrays["bias"].astype(np.int64))
+    return bound + (1 << arrays["shifts"].max(0).astype(np.int64))
+
+
+def leaky_limit(slope):
+    """What |y| is clipped to before the slope: far beyond any range, and y slope < 2^23."""
+    return (2**23 - 1) // max(slope[0], 1)
+
+
+def _below(value, limit, name):
+    if value >= limit:
+        raise ValueError(
+            f"{name}: a sum can reach 2^{math.log2(value):.1f}, which must stay below "
+            f"2^{math.log2(limit):.0f}"
+        )
+
+
+def _shift(x, right):
+    """floor(x / 2^right + 1/2), int64; right >= 0."""
+    return (x + ((np.int64(1) << right) >> 1)) >> right
+
+
+# ---------------------------------------------------------------------------------------- freezing
+
+
+def slope_ratio(slope):
+    """(numerator, bits) of the ratio nearest to a slope in [0, 1]; a power of two is exact."""
+    numerator, bits = round(slope * 2**SLOPE_BITS), SLOPE_BITS
+    while bits and numerator % 2 == 0:
+        numerator, bits = numerator // 2, bits - 1
+    return numerator, bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What an output's integers mean, (integer x scale + offset), and their range; arrays [O]."""
+
+    scale: np.ndarray
+    offset: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def quantise(kernel, bias, in_scale, output, profile, **fields):
+    """The `Conv` nearest to a float convolution.
+
+    Args:
+        kernel: float [rows, columns, C, O]; bias: float [O].
+        in_scale: what an integer of the input means [C].
+        output: `Meaning` of those of the output, arrays [O / factor^2].
+        profile: a `Profile`.
+        fields: the other fields of `Conv`, but `groups`.
+    Raises: NotFreezable if a weight does not fit.
+    """
+    phases = fields["factor"] ** 2
+    blocks, outputs = fields["blocks"], kernel.shape[-1]
+    scale = np.tile(np.float64(np.float32(output.scale)), phases)
+    folded = np.float64(kernel) * np.float64(in_scale)[:, None] / scale
+    real_bias = (np.float64(bias) - np.tile(np.float64(np.float32(output.offset)), phases)) / scale
+
+    # The finest shift at which the largest weight of a block still fits.
+    spans = np.split(folded, np.cumsum(blocks)[:-1], axis=2)
+    largest = np.stack([np.abs(span).max((0, 1, 2)) for span in spans])  # [blocks, O]
+    with np.errstate(divide="ignore"):
+        shifts = np.minimum(np.floor(np.log2(profile.weight_max / largest)), 30)
+    if shifts.min() < 0:
+        raise NotFreezable(
+            f"{fields['name']}: a weight of {largest.max():.3g} steps of the output does not fit "
+            f"{profile.weight_bits} bits"
+        )
+    shifts = shifts.astype(np.int64)
+    conv = Conv(**fields, profile=profile.name, groups=(), outputs=outputs)
+    # Where the whole sum does not fit, its finest shift gives way.
+    most = np.where(largest > 0, shifts, 0).max(0)
+    while True:
+        shifts = np.minimum(shifts, most)
+        each = shifts[conv.block_of_channels()]
+        wide_bias = np.rint(real_bias * 2.0 ** shifts.max(0))
+        conv.arrays = {
+            "kernel": np.rint(folded * 2.0**each).astype(np.int16),
+            "bias": np.clip(wide_bias, -(2**31) + 1, 2**31 - 1).astype(np.int32),
+            "shifts": shifts.astype(np.int8),
+            "low": np.tile(np.int32(output.low), phases),
+            "high": np.tile(np.int32(output.high), phases),
+            "in_scale": np.float32(in_scale),
+            "out_scale": np.float32(output.scale),
+            "out_offset": np.float32(output.offset),
+        }
+        over = total_bound(conv.arrays, conv.lefts(), profile) >= profile.sum_max
+        over |= np.abs(wide_bias) >= 2**30
+        if not over.any():
+            break
+        most = most - over
+        if most.min() < 0:
+            raise NotFreezable(f"{fields['name']}: its sums do not fit {profile.name}")
+    if profile.kernel == "float32":
+        conv.groups = _groups(conv, profile)
+    conv.prove()
+    return conv
+
+
+def _groups(conv, profile):
+    """Ends of the fewest groups of neighbouring channels whose sums float32 holds."""
+    size = np.abs(conv.arrays["kernel"].astype(np.int64)).sum((0, 1))  # [C, O]
+    block, ends, total = conv.block_of_channels(), [], np.zeros(conv.outputs, np.int64)
+    for channel in range(conv.channels):
+        grown = total + size[channel]
+        if channel and (
+            block[channel] != block[channel - 1] or profile.input_max * grown.max() >= FLOAT32_MAX
+        ):
+            ends.append(channel)
+            grown = size[channel]
+        total = grown
+    return (*ends, conv.channels)
+
+
+def dequantise(conv):
+    """(kernel, bias) of the float layer that was frozen, float32, as near as the integers are."""
+    arrays, phases = conv.arrays, conv.factor**2
+    scale = np.tile(np.float64(arrays["out_scale"]), phases)
+    shifts = arrays["shifts"].astype(np.int64)
+    folded = arrays["kernel"] / 2.0 ** shifts[conv.block_of_channels()]
+    kernel = folded * scale / np.float64(arrays["in_scale"])[:, None]
+    offset = np.tile(np.float64(arrays["out_offset"]), phases)
+    bias = arrays["bias"] / 2.0 ** shifts.max(0) * scale + offset
+    if conv.transposed:
+        kernel = from_phases(kernel, conv.transposed, conv.factor)
+        bias = bias[: len(bias) // phases]
+    return np.float32(kernel), np.float32(bias)
+
+
+def to_phases(kernel, strides):
+    """A transposed convolution as a convolution and depth to space.
+
+    Args:
+        kernel: [k, k, O, C], of `layers.conv.UpConv2D`: output n sums x[i] kernel[n + top - s i]
+            with top = (k - 1) // 2.
+    Returns: (kernel [t, t, C, s s O], pads): phase p of the output, at n = s m + p, sums
+        x[m + d] kernel[p + top - s d] over d.
+    """
+    size, top = kernel.shape[0], (kernel.shape[0] - 1) // 2
+    taps = _taps(size, strides)
+    phases = np.zeros(
+        [len(taps), len(taps), kernel.shape[3], strides, strides, kernel.shape[2]], kernel.dtype
+    )
+    for (i, j, p, q), (row, column) in _phase_taps(size, top, taps, strides):
+        phases[i, j, :, p, q] = kernel[row, column].T
+    pad = (-taps[0], taps[-1])
+    return phases.reshape(*phases.shape[:3], -1), (pad, pad)
+
+
+def from_phases(kernel, size, strides):
+    """The reverse of `to_phases`, for a kernel of that size."""
+    taps = _taps(size, strides)
+    phases = kernel.reshape(*kernel.shape[:3], strides, strides, -1)
+    original = np.zeros([size, size, phases.shape[-1], phases.shape[2]], kernel.dtype)
+    for (i, j, p, q), (row, column) in _phase_taps(size, (size - 1) // 2, taps, strides):
+        original[row, column] = phases[i, j, :, p, q].T
+    return original
+
+
+def _taps(size, strides):
+    """The offsets d at which any phase has a weight."""
+    top = (size - 1) // 2
+    return range(-((size - 1 - top) // strides), (strides - 1 + top) // strides + 1)
+
+
+def _phase_taps(size, top, taps, strides):
+    for i, di in enumerate(taps):
+        for j, dj in enumerate(taps):
+            for p in range(strides):
+                for q in range(strides):
+                    row, column = p + top - strides * di, q + top - strides * dj
+                    if 0 <= row < size and 0 <= column < size:
+                        yield (i, j, p, q), (row, column)

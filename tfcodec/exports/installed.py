@@ -1,0 +1,91 @@
+"""The exports on this machine: found by name, by folder or by the fingerprint in a file."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from tfcodec.errors import ModelError
+from tfcodec.quality import Ladder
+
+MODELS_VARIABLE = "TFCODEC_MODELS"  # folders of more exports, os.pathsep between
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """An export on this machine: its name, its folder and its config.json."""
+
+    name: str
+    path: str
+    config: dict
+
+    @property
+    def fingerprint(self):
+        """4 bytes that name the weights in a file."""
+        return bytes.fromhex(self.config["fingerprint"])
+
+    @property
+    def ladder(self):
+        """Its qualities as a `quality.Ladder`."""
+        return Ladder.read(self.config)
+
+    @property
+    def qualities(self):
+        """(lowest, highest) quality, or None for a model of one rate."""
+        return tuple(self.config["qualities"]) if self.config["qualities"] else None
+
+
+def read_info(path):
+    """The `ModelInfo` of one export's folder. Raises ModelError if it is none."""
+    try:
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        return ModelInfo(config["name"], str(path), config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path}: not an exported model, its config.json cannot be read"
+        ) from error
+
+
+def models():
+    """All exports on this machine, the bundled ones first, in order of their names."""
+    folders = [str(pathlib.Path(__file__).parents[1] / "saved_models")]
+    if not os.path.isdir(folders[0]):  # a checkout: setup.py maps the folder beside the package
+        folders = [str(pathlib.Path(__file__).parents[2] / "saved_models")]
+    folders += [f for f in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if f]
+    found = []
+    for folder in folders:
+        for config in sorted(pathlib.Path(folder).glob("*/config.json")):
+            found.append(read_info(config.parent))
+    return found
+
+
+def find(name_or_dir=None):
+    """The export of that name or folder; None finds the bundled default.
+
+    Raises: ModelError that lists the installed models.
+    """
+    if name_or_dir and os.path.isfile(os.path.join(name_or_dir, "config.json")):
+        return read_info(name_or_dir)
+    found = models()
+    if name_or_dir is None:
+        if not found:
+            raise ModelError("no model is installed")
+        return next((info for info in found if info.config.get("default")), found[0])
+    for info in found:
+        if info.name == name_or_dir:
+            return info
+    names = ", ".join(info.name for info in found) or "none"
+    raise ModelError(f"there is no model {name_or_dir!r}; installed: {names}")
+
+
+def find_fingerprint(fingerprint, name="input"):
+    """The export that wrote a file. Raises ModelError if it is not installed."""
+    found = models()
+    for info in found:
+        if info.fingerprint == fingerprint:
+            return info
+    raise ModelError(
+        f"{name}: needs the model with fingerprint {fingerprint.hex()}; installed: "
+        + (", ".join(f"{m.name} ({m.fingerprint.hex()})" for m in found) or "none")
+    )

@@ -1,0 +1,182 @@
+"""A loaded export: the model of `entropy.walk`, and the transforms around it, tile by tile."""
+
+import os
+
+import numpy as np
+
+from tfcodec.coding import wavefront
+from tfcodec.coding.format import PROFILE_FLOAT32, padded
+from tfcodec.coding.mixtures import MixturePrior
+from tfcodec.entropy.walk import TablePrior
+from tfcodec.errors import ModelError
+from tfcodec.exact import specification
+from tfcodec.exact.proof import frozen_convolutions, integers_hash, known_answer
+from tfcodec.exports import tiles
+from tfcodec.exports.weights import stored_weights
+
+# Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
+UNTILED_PIXELS = 2**22
+
+
+class Exported:
+    """A loaded export: the model of `walk.walk`, and the transforms around it.
+
+    Raises: ModelError if the folder does not hold what its config.json says.
+    """
+
+    def __init__(self, info):
+        import tensorflow as tf
+
+        from tfcodec.coding.tables import CodingTables
+
+        self.info, self._tf = info, tf
+        try:
+            self.module = tf.saved_model.load(os.path.join(info.path, "1"))
+            self.tiling = info.config["tiling"]
+            tables = self.module.tables
+            self.tables = CodingTables(
+                **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
+            )
+        except (OSError, ValueError, AttributeError, KeyError, tf.errors.OpError) as error:
+            raise ModelError(
+                f"{info.path}: the model cannot be loaded, it is incomplete, damaged, or of an "
+                "older release"
+            ) from error
+        self.stride, self.parts = info.config["stride"], info.config["steps"]
+        self.check_arithmetic()
+
+    def check_arithmetic(self):
+        """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
+        profile, name = self.info.config["profile"], self.info.name
+        if profile == PROFILE_FLOAT32:
+            return
+        if profile not in specification.NUMBERS:
+            raise ModelError(
+                f"{name} needs arithmetic profile {profile}, which this version does not know"
+            )
+        exact = self.info.config["exact"]
+        convs = frozen_convolutions(self.info.config, stored_weights(self.info))
+        if integers_hash(convs) != exact["sha256"]:
+            raise ModelError(f"{self.info.path}: the model's integers are damaged")
+        try:
+            for conv in convs:
+                conv.prove()
+        except ValueError as error:
+            raise ModelError(f"{name}: its arithmetic is not exact: {error}") from error
+        if known_answer(self) != exact["known_answer"]:
+            raise ModelError(
+                f"{name} computes otherwise than it should on this machine: its integer arithmetic "
+                "is not exact here"
+            )
+
+    def padded(self, height, width):
+        """The two sides of a picture as the model sees it, multiples of its stride."""
+        return [padded(side, self.stride) for side in (height, width)]
+
+    def shapes(self, height, width):
+        """Shape (1, h, w, c) of each step's latents for a picture of that size."""
+        padded = self.padded(height, width)
+        shapes = []
+        for part in self.parts:
+            sides = (side // part["stride"] for side in padded)
+            if part.get("wavefront"):
+                shapes += wavefront.shapes(*sides, part["channels"])
+            else:
+                shapes.append((1, *sides, part["channels"]))
+        return shapes
+
+    def analysis(self, rgb, rung, progress=None):
+        """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c].
+
+        progress: called after each tile of a large picture with tiles done and their number.
+        """
+        steps = []
+        latents = self.module.to_latents(self._to_y(rgb, rung, progress))
+        for part, latent in zip(self.parts, latents, strict=True):
+            latent = latent.numpy()
+            steps += wavefront.split(latent) if part.get("wavefront") else [latent]
+        return steps
+
+    def _to_y(self, rgb, rung, progress=None):
+        """uint8 [H, W, 3] to y, tile by tile."""
+        nest, padded = self._tf.nest, self.padded(*rgb.shape[:2])
+        grid, y, whole = self._grid(*padded, "analysis"), None, None
+        for tile, (rows, columns) in enumerate(grid):
+            seen = rgb[None, rows.start : rows.stop, columns.start : columns.stop]
+            y = self.module.to_y(seen, np.float32([rung]))
+            if len(grid) == 1:
+                return y
+            flat = [latent.numpy() for latent in nest.flatten(y)]
+            strides = [(rows.stop - rows.start) // latent.shape[1] for latent in flat]
+            if whole is None:
+                whole = [
+                    np.empty(
+                        [1, *(side // stride for side in padded), latent.shape[-1]], np.float32
+                    )
+                    for latent, stride in zip(flat, strides, strict=True)
+                ]
+            for all_of_it, latent, stride in zip(whole, flat, strides, strict=True):
+                _keep(all_of_it[0], latent[0], rows, columns, stride)
+            if progress is not None:
+                progress(tile + 1, len(grid))
+        return nest.pack_sequence_as(y, whole)
+
+    def estimate(self, rgb, rung):
+        """Bits of each part by the model's own densities, as the coder would charge them."""
+        bits = self.module.estimate(self.module.to_latents(self._to_y(rgb, rung)))
+        return {part: float(value[0]) for part, value in bits.items()}
+
+    def step(self, k, state, symbols):
+        steps, part = self.module.steps, self.parts[min(k, len(self.parts) - 1)]
+        if k == 0:
+            state, mu, indexes = steps[0]()
+        else:  # wavefronts repeat the last step
+            state, mu, indexes = steps[min(k, len(steps) - 1)](state, self._tf.constant(symbols))
+        if part.get("coding") == "mixture":
+            return state, MixturePrior(indexes.numpy(), part["first_row"])
+        return state, TablePrior(mu.numpy(), indexes.numpy())
+
+    def finish(self, state, symbols):
+        return self.module.finish(state, self._tf.constant(symbols))
+
+    def synthesis(self, y_hat, rung, height, width, progress=None):
+        """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
+        nest, padded = self._tf.nest, self.padded(height, width)
+        grid = self._grid(*padded, "synthesis")
+        if len(grid) == 1:
+            return self.module.synthesis(y_hat, np.float32([rung]))[0, :height, :width].numpy()
+        rgb = np.empty([height, width, 3], np.uint8)
+
+        def seen(latents, rows, columns):
+            stride = padded[0] // latents.shape[1]
+            rows, columns = (slice(s.start // stride, s.stop // stride) for s in (rows, columns))
+            return latents[:, rows, columns]
+
+        for tile, (rows, columns) in enumerate(grid):
+            part = nest.map_structure(lambda a, at=(rows, columns): seen(a, *at), y_hat)
+            part = self.module.synthesis(part, np.float32([rung]))[0].numpy()
+            _keep(rgb, part, rows, columns)
+            if progress is not None:
+                progress(tile + 1, len(grid))
+        return rgb
+
+    def _grid(self, height, width, margins):
+        if self.tiling is not None:
+            return tiles.grid(height, width, self.tiling, margins, self.stride)
+        if height * width > UNTILED_PIXELS:
+            raise ModelError(
+                f"{self.info.name} sees the whole picture at once, of at most {UNTILED_PIXELS} "
+                f"pixels; this one has {height * width}, sides padded"
+            )
+        return [(tiles.Span(0, height, 0, height), tiles.Span(0, width, 0, width))]
+
+
+def _keep(whole, tile, rows, columns, stride=1):
+    """Copies what is kept of a tile [h, w, c] to its place; what lies beyond the whole is cut."""
+    to, of = [], []
+    for span, side in ((rows, whole.shape[0]), (columns, whole.shape[1])):
+        first, last = span.first // stride, min(span.last // stride, side)
+        start = span.start // stride
+        to.append(slice(first, last))
+        of.append(slice(first - start, last - start))
+    whole[tuple(to)] = tile[tuple(of)]

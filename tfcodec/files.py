@@ -1,0 +1,97 @@
+"""Files and folders that appear whole or not at all: written beside the target, then renamed.
+
+Knows nothing of what is written. May be imported by every room.
+"""
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+
+from tfcodec.errors import InputError
+
+
+def check_target(path: str | os.PathLike) -> None:
+    """Whether `atomic_write` may put a file here; ask before the work.
+
+    Raises: InputError if the directory is missing or not writable, or the target exists and is not
+        a regular file.
+    """
+    name = os.fspath(path)
+    target = os.path.realpath(path)  # writing through a link keeps the link
+    directory = os.path.dirname(target)
+    if not os.path.isdir(directory):
+        raise InputError(f"{name}: the directory {directory} does not exist")
+    if not os.access(directory, os.W_OK):
+        raise InputError(f"{name}: the directory {directory} is not writable")
+    if os.path.isdir(target):
+        raise InputError(f"{name}: this is a directory; name a file")
+    # Renaming over a device or a pipe would replace it: /dev/null must stay what it is.
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise InputError(f"{name}: this is not a regular file")
+
+
+def atomic_write(path: str | os.PathLike, data: bytes) -> None:
+    """Writes `data` beside the target and renames it, so that nobody ever sees half a file.
+
+    Raises: InputError as in `check_target`, and if the directory cannot be written.
+    """
+    check_target(path)
+    target = os.path.realpath(path)
+    # Opened by hand rather than by `tempfile`, which would make the file private (mode 0600).
+    partial = os.path.join(os.path.dirname(target), f".tfcodec-{secrets.token_hex(6)}.part")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+            os.replace(partial, target)
+        except BaseException:  # KeyboardInterrupt too
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{os.fspath(path)}: cannot be written ({error.strerror or error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def replaced_folder(path: str | os.PathLike) -> Iterator[str]:
+    """Gives an empty folder to fill, which takes the place of `path` at the end of the block.
+
+    Whoever looks meanwhile sees the old folder or the new one, complete (where the system cannot
+    exchange two names in one step there is a moment between two renames). A block that fails leaves
+    the old folder as it was, and nothing else.
+
+    Raises: InputError if the folder cannot be written.
+    """
+    target = os.path.normpath(path)
+    partial = f"{target}.tfcodec-{secrets.token_hex(6)}.part"
+    try:
+        os.makedirs(partial)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    try:
+        yield partial
+        if not os.path.lexists(target):
+            os.rename(partial, target)
+        elif not _exchange(partial, target):
+            aside = partial + ".old"
+            os.rename(target, aside)
+            os.rename(partial, target)
+            shutil.rmtree(aside)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # what is left of it, or the old one
+
+
+def _exchange(first: str, second: str) -> bool:
+    """Exchanges two names in one step; False where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2  # Linux
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0

@@ -1,0 +1,28 @@
+"""Pictures in files and arrays: the only room that knows picture formats.
+
+    file ─► read ──────► Picture ─► write ────► file
+    array ─► from_array ─►  │  ─► to_array ─► array
+                            └─ alpha ─► alpha_to_png ─► bytes inside a .tfcd ─► alpha_from_png
+
+A `Picture` is what the codec codes: 8-bit sRGB, upright, with a lossless alpha beside it. `read`
+brings every supported file to that form and says in `notices` where it had to give something up.
+
+Rules. May import: `errors`, `files`, `coding.format` and PIL. Imported by whoever has a picture in
+a file: the codec, the commands, training, evaluation. Never knows: models, networks, TensorFlow.
+"""
+
+from tfcodec.pictures.alpha import alpha_from_png, alpha_to_png
+from tfcodec.pictures.picture import Picture, from_array, to_array
+from tfcodec.pictures.reader import read
+from tfcodec.pictures.writer import check_format, write
+
+__all__ = [
+    "Picture",
+    "alpha_from_png",
+    "alpha_to_png",
+    "check_format",
+    "from_array",
+    "read",
+    "to_array",
+    "write",
+]

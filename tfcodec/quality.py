@@ -1,0 +1,100 @@
+"""What a person asks for: a quality from 1 to 8, or a size; what file and model make of it.
+
+    quality 4.5  ─► byte 112 in the file ─► rung 3.5 on the model's ladder of lambdas
+
+Knows numbers alone. May import the format's; imported by exports and by all above them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from tfcodec.coding.format import QUALITY_STEPS
+from tfcodec.errors import InputError
+
+LOWEST, HIGHEST = 1, 8  # of every model of variable rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Ladder:
+    """The qualities of one model.
+
+    Args:
+        name: of the model, for errors.
+        low, high, default: qualities; None for a model of one rate.
+        rungs: how many lambdas it was trained for.
+    """
+
+    name: str
+    low: float | None
+    high: float | None
+    default: float | None
+    rungs: int
+
+    @classmethod
+    def read(cls, config: dict) -> "Ladder":
+        """From an export's config.json."""
+        low, high = config["qualities"] or (None, None)
+        lambdas = config.get("lambdas", [None])
+        return cls(config["name"], low, high, config.get("default_quality"), len(lambdas))
+
+    @property
+    def single(self) -> bool:
+        """Whether the model has one rate."""
+        return self.low is None
+
+    def byte(self, quality: float | None) -> int:
+        """The byte in the file of a quality; None is the default.
+
+        Raises: InputError for one that the model does not have.
+        """
+        if self.single:
+            if quality is not None:
+                raise InputError(f"{self.name} has one rate; it takes no quality")
+            return 0
+        if quality is None:
+            quality = self.default
+        if not self.low <= quality <= self.high:
+            raise InputError(f"quality is from {self.low} to {self.high}, not {quality:g}")
+        return round((quality - LOWEST) * QUALITY_STEPS)
+
+    def rung(self, byte: int) -> float:
+        """Place on the ladder of lambdas; beyond its end, the end."""
+        if self.single:
+            return 0.0
+        share = byte / QUALITY_STEPS / (self.high - self.low)
+        return min(share, 1.0) * (self.rungs - 1)
+
+    def steps(self) -> list[float | None]:
+        """Every quality that a file can have, ascending; [None] for a model of one rate."""
+        return [None] if self.single else steps(self.low, self.high)
+
+
+def of_byte(byte: int) -> float:
+    """The quality that a file's byte stands for."""
+    return LOWEST + byte / QUALITY_STEPS
+
+
+def steps(low: float = LOWEST, high: float = HIGHEST) -> list[float]:
+    """Every quality from `low` to `high` that a file can have, ascending."""
+    count = round((high - low) * QUALITY_STEPS)
+    return [low + step / QUALITY_STEPS for step in range(count + 1)]
+
+
+def best_within(limit: int, qualities: Sequence, encode: Callable, size: Callable = len):
+    """Bisects over ascending qualities for the last one whose file has at most `limit` bytes.
+
+    Args:
+        encode: a quality to its file, of which `size` gives the bytes; larger for better qualities.
+    Returns: (quality, file), or (None, the file of the lowest quality) if even that is too large.
+    """
+    best, file = (None, None), None
+    low, high = 0, len(qualities) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        file = encode(qualities[middle])
+        if size(file) <= limit:
+            best, low = (qualities[middle], file), middle + 1
+        else:
+            high = middle - 1
+    # If nothing fits, the search has ended at the lowest quality.
+    return best if best[1] is not None else (None, file)

@@ -1,7 +1,7 @@
 """One half of one codec in a process of its own, for `tfcodec evaluate`.
 
-    python -m tfcodec.worker encode model saved_models/ms2020-compact
-    python -m tfcodec.worker decode pillow jpeg
+    python -m tfcodec.evaluation.worker encode model saved_models/ms2020-compact
+    python -m tfcodec.evaluation.worker decode pillow jpeg
 
 Requests come as lines of JSON on stdin, answers go as lines of JSON to stdout. Encoder and decoder
 never share a process: so the peak memory is that of the one or the other, and what the decoder

@@ -8,7 +8,7 @@ Residual Modules", IEEE TIP 2023; https://arxiv.org/abs/2107.06463).
                                                                              └► mixtures of y
 
 The latent is rounded as it is, without a mean. In training the context model sees all of y at once.
-A file is coded in the wavefronts of entropy/wavefront.py, 141 steps for a latent of 32 x 48 where
+A file is coded in the wavefronts of coding/wavefront.py, 141 steps for a latent of 32 x 48 where
 the authors take 1536; encoder and decoder run the very same step on the same shapes, because rates
 hang on its last bits. (An encoder that knew all of y could be quicker, and wrong.)
 

@@ -2,8 +2,8 @@
 
     python examples/weconv_mbt2018_mean.py --wavelet 9/7
 
-Builds both codecs and prints their parameters and multiply-accumulates. `train_tf.py` trains a
-model that is in `models.MODELS`; the function `build` below is all that a file there needs.
+Builds both codecs and prints their parameters and multiply-accumulates. With a
+`Config` and `PRESETS` beside its `build`, `train_tf.py --model my_package.my_model` trains one.
 """
 
 import argparse

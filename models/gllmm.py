@@ -8,15 +8,15 @@ Residual Modules", IEEE TIP 2023; https://arxiv.org/abs/2107.06463).
                                                                              └► mixtures of y
 
 The latent is rounded as it is, without a mean. In training the context model sees all of y at once.
-A file is coded in the wavefronts of entropy/wavefront.py, 141 steps for a latent of 32 x 48 where
+A file is coded in the wavefronts of coding/wavefront.py, 141 steps for a latent of 32 x 48 where
 the authors take 1536; encoder and decoder run the very same step on the same shapes, because rates
 hang on its last bits. (An encoder that knew all of y could be quicker, and wrong.)
 
-Departures: the scales' form and the sum in logarithms (entropy/gllmm.py); the context sees rounded
-latents in training, where theirs are noisy (as Minnen and Singh, ICIP 2020); symbols are not bound
-to an alphabet, so nothing of it is stored, nor a mask of channels; padding is at the bottom and
-right. `n128` (low rates) and `n256` are the paper's; `compact` has fewer channels, with gains for a
-ladder of eight rates.
+Departures: the scales' form and the sum in logarithms (entropy/mixture.py); the context sees
+rounded latents in training, where theirs are noisy (as Minnen and Singh, ICIP 2020); symbols are
+not bound to an alphabet, so nothing of it is stored, nor a mask of channels; padding is at the
+bottom and right. `n128` (low rates) and `n256` are the paper's; `compact` has fewer channels, with
+gains for a ladder of eight rates.
 """
 
 import dataclasses

@@ -23,7 +23,7 @@ project's habit, Minnen and Singh, ICIP 2020); padding is at the bottom and righ
 Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has fewer channels,
 gains for a ladder of eight rates, a linear chain beside each transform (`LinearAnalysis`) that lets
 it learn fast, and between z2 and an index only convolutions and leaky ReLUs.
-`compact-gllmm` models y by mixtures (see entropy/gllmm.py).
+`compact-gllmm` models y by mixtures (see entropy/mixture.py).
 """
 
 import dataclasses

@@ -99,8 +99,9 @@ from tfcodec.entropy.walk import StepDecoder, walk
 info, data = installed.read_info(sys.argv[1]), open(sys.argv[2], "rb").read()
 exported = model = loaded.Exported(info)
 if os.environ.get("REBUILD"):
-    from tfcodec import freeze
-    model = freeze.Walked(freeze.rebuild(info)[0])
+    from tfcodec.exports.rebuild import rebuild
+    from tfcodec.freeze import Walked
+    model = Walked(rebuild(info)[0])
 container = box.unpack(data)
 
 def decode():

@@ -55,10 +55,10 @@ def convert(
         source: of `SOURCES`, the authors' model.
         checkpoint: path of a file that `torch.save` wrote: a state dict, or one under the key
             "state_dict"; names may begin with "module.".
-        directory, name: see `export.export`.
+        directory, name: see `exports.write.write`.
         lmbda: that the checkpoint was trained for; recorded in the export.
-        weights: "float32", exact, "bfloat16", half the size, or "int8", see `export.export`.
-        precision: of the transforms, see `export.export`.
+        weights: "float32", exact, "bfloat16", half the size, or "int8", see `exports.write.write`.
+        precision: of the transforms, see `exports.write.write`.
     Returns: the `ModelInfo`.
     Raises: InputError if the file cannot be read or a tensor is missing, misshapen or unknown.
     """

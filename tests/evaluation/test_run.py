@@ -15,8 +15,10 @@ from PIL import Image
 from tfcodec import metrics
 from tfcodec.commands import main as cli
 from tfcodec.errors import InputError, ModelError
-from tfcodec.evaluation import comparison, curves, worker
-from tfcodec.evaluation import run as evaluate
+from tfcodec.evaluation import comparison, contenders, curves
+from tfcodec.evaluation.contenders import pillow
+from tfcodec.evaluation.run import COLUMNS, Evaluation, read_source
+from tfcodec.evaluation.summary import laws, mean_points, summarise, to_json
 
 LIMIT = 2**20
 
@@ -42,12 +44,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def jpeg():
-    return evaluate.pillow("jpeg")
+    return pillow("jpeg")
 
 
 def open_run(folder, output, codecs, names=("a", "small")):
-    sources = [evaluate.source(str(folder / f"{name}.png"), LIMIT) for name in names]
-    return evaluate.Evaluation(sources, codecs, str(output), LIMIT)
+    sources = [read_source(str(folder / f"{name}.png"), LIMIT) for name in names]
+    return Evaluation(sources, codecs, str(output), LIMIT)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ class TestCommand:
     def test_sizes_and_distortions_are_those_of_the_files(self, run, folder):
         _, output, _ = run
         points = comparison.read(output / "evaluation.json")["points"]
-        assert len(points) == 2 * (2 + len(worker.PILLOW["jpeg"].ladder))
+        assert len(points) == 2 * (2 + len(contenders.PILLOW["jpeg"].ladder))
         for point in points:
             file = output / point["file"]
             assert file.stat().st_size == point["bytes"]
@@ -92,7 +94,7 @@ class TestCommand:
         with open(output / "points.csv", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if not row["target_bytes"]]
         points = comparison.read(output / "evaluation.json")["points"]
-        assert list(rows[0]) == list(evaluate.COLUMNS)
+        assert list(rows[0]) == list(COLUMNS)
         key = lambda p: (p["picture"], p["codec"], float(p["quality"]))  # noqa: E731
         for row, point in zip(sorted(rows, key=key), sorted(points, key=key), strict=True):
             assert float(row["psnr"]) == point["psnr"] and int(row["bytes"]) == point["bytes"]
@@ -114,7 +116,7 @@ class TestCommand:
         _, output, argv = run
         before = {p: (output / p).read_bytes() for p in ("points.csv", "evaluation.json")}
         measured = []
-        monkeypatch.setattr(evaluate.Evaluation, "_measure", measured.append)
+        monkeypatch.setattr(Evaluation, "_measure", measured.append)
         assert cli.main(argv) == 1
         assert "30 of 30 points are there already" in capsys.readouterr().err
         assert not measured
@@ -201,13 +203,13 @@ class TestTrouble:
                 if task.picture.name == "a":
                     run.measure(task)
             notices = []
-            summary = evaluate.summary(run, notices.append)
+            summary = summarise(run, notices.append)
         assert summary["pictures"] == ["a"] and summary["left_out"] == ["small"]
         assert notices == ["left out of all means, for want of a point: small"]
 
     def test_a_codec_that_pillow_lacks_is_left_out_with_a_notice(self, monkeypatch, capsys, folder):
-        gone = dataclasses.replace(worker.PILLOW["avif"], format="GONE")
-        monkeypatch.setitem(worker.PILLOW, "avif", gone)
+        gone = dataclasses.replace(contenders.PILLOW["avif"], format="GONE")
+        monkeypatch.setitem(contenders.PILLOW, "avif", gone)
         argv = ["evaluate", str(folder / "bad.png"), "--against", "avif", "--output_dir", "unused"]
         assert cli.main([*argv, "--models", listed(folder / "listed")]) == 1
         err = capsys.readouterr().err
@@ -248,7 +250,7 @@ def point(picture, quality, bpp, psnr, ms_ssim=None):
 
 def test_means_are_over_pictures_and_ms_ssim_over_the_large_ones():
     points = [point("a", 1, 0.1, 30.0, 0.9), point("b", 1, 0.3, 34.0), point("a", 2, 0.5, None)]
-    assert evaluate.mean_points(points) == [
+    assert mean_points(points) == [
         {"quality": 1, "bpp": pytest.approx(0.2), "psnr": 32.0, "ms_ssim": 0.9},
         {"quality": 2, "bpp": 0.5, "psnr": None, "ms_ssim": None},
     ]
@@ -258,7 +260,7 @@ def test_laws_count_what_breaks_them():
     good = {"bytes": 10060, "estimated_bytes": 10000.0, "identical": 1}
     far = {**good, "bytes": 10100}
     other = {**good, "identical": 0}
-    law = evaluate.laws([good, far, other])
+    law = laws([good, far, other])
     assert (law["files"], law["far_from_estimate"], law["other_pixels"]) == (3, 1, 1)
     assert law["largest_excess_bytes"] == 100
     assert law["largest_share_of_allowed"] == pytest.approx(100 / 82)
@@ -266,7 +268,7 @@ def test_laws_count_what_breaks_them():
 
 def test_bd_rate_against_a_published_curve(tmp_path, capsys):
     path = tmp_path / "evaluation.json"
-    path.write_text(evaluate.to_json(kodak_evaluation(24)))
+    path.write_text(to_json(kodak_evaluation(24)))
     assert cli.main(["compare", str(path), "--against", "vtm,weconvene3d"]) == 0
     out, err = capsys.readouterr()
     assert "| VTM-9.1 intra 4:4:4 | -10.0 | 26.1 - 46.6 | -10.0 | -10.0 |" in out
@@ -275,14 +277,14 @@ def test_bd_rate_against_a_published_curve(tmp_path, capsys):
 
 def test_a_part_of_kodak_is_compared_with_a_notice(tmp_path, capsys):
     path = tmp_path / "evaluation.json"
-    path.write_text(evaluate.to_json(kodak_evaluation(3)))
+    path.write_text(to_json(kodak_evaluation(3)))
     assert cli.main(["compare", str(path), "--against", "vtm"]) == 0
     assert "vtm: is a mean over 24 Kodak pictures, these are 3 of them" in capsys.readouterr().err
 
 
 def test_an_evaluation_is_a_file_of_curves(tmp_path, capsys):
     path = tmp_path / "evaluation.json"
-    path.write_text(evaluate.to_json(kodak_evaluation(24)))
+    path.write_text(to_json(kodak_evaluation(24)))
     [curve] = curves.read(path)
     assert curve.kind == "model" and curve.psnr[0] == (0.9 * 0.0482, 26.145)
     assert cli.main(["compare", str(tmp_path / "nothing.json")]) == 1

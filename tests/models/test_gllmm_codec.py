@@ -169,9 +169,9 @@ def test_a_process_with_another_number_of_threads_decodes_the_same(info, tmp_pat
 import pathlib, sys, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(1)
 from tfcodec import codec
-from tfcodec.exports import write as export
+from tfcodec.exports import installed
 from tfcodec.coding import container as box
-folder, tiny = pathlib.Path(sys.argv[1]), codec.Codec(export.read_info(sys.argv[2]))
+folder, tiny = pathlib.Path(sys.argv[1]), codec.Codec(installed.read_info(sys.argv[2]))
 for path in folder.glob("*.tfcd"):
     picture = tiny.decode(box.unpack(path.read_bytes()))
     path.with_suffix(".again").write_bytes(tiny.encode(picture, 6).data)

@@ -224,3 +224,20 @@ def test_fields_of_a_preset_are_replaced_on_the_command_line(capsys):
     assert train_tf.main(["--describe", "--model", "weconvene", "--config", fields]) == 0
     config = json.loads(capsys.readouterr().out)["config"]
     assert (config["wavelet"], config["latents"], config["filters"]) == ("5/3", 12, 9)
+
+
+def test_a_model_of_ones_own_is_found_by_its_import_path(tmp_path, monkeypatch):
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "my_model.py").write_text(
+        "from tfcodec.models.bmshj2018 import Config, PRESETS, build"
+    )
+    (tmp_path / "my_package" / "empty.py").write_text("PRESETS = {}")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = models.config("my_package.my_model", "factorized-compact", filters=8)
+    assert models.read_config("my_package.my_model", {"filters": 8, "widths": [8]}).widths == (8,)
+    model = models.build_with_weights("my_package.my_model", config)
+    assert model.name == "my_package.my_model"
+    with pytest.raises(InputError, match="has no Config and no build"):
+        models.module("my_package.empty")
+    with pytest.raises(InputError, match="'my_package.none' cannot be imported"):
+        models.module("my_package.none")

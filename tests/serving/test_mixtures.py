@@ -1,4 +1,4 @@
-"""Laws of mixtures in stock operations: the bytes and symbols of mixture_coding with the ops."""
+"""Laws of mixtures in stock operations: the bytes and symbols of coding.mixtures with the ops."""
 
 import numpy as np
 import pytest

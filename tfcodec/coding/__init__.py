@@ -12,7 +12,13 @@ or where the ops do not load. Both take the same steps and give the same symbols
 Priors without a table for each symbol code entries of tables themselves, by `write_entries` and
 `read_entries`, in any number of rounds a step.
 
+    format     the numbers              container   the file       tables    integer probabilities
+    mixtures   symbols as questions     wavefront   the order of a context model
+
 Coders are loaded when first opened, so that reading a container needs no TensorFlow.
+
+Rules. May import: numpy, and its own room; a coder may need a package of its own. Imported by all
+that code or read files. Never knows: networks, models, pictures.
 """
 
 from tfcodec.coding.format import CODER_NAMES, MAX_LANES, RANGE_CODER, SERVING_SYMBOLS, TFC

@@ -57,18 +57,22 @@ class Console:
             sentence = f"{job.source}: {sentence}"
         self.notice(sentence)
 
-    def for_each(self, jobs: list[Job], work: Callable[[Job], str | None]) -> int:
-        """Prints what `work` says of each job, or why it failed; returns the exit status."""
+    def for_each(self, tasks: list, work: Callable, job: Callable = lambda task: task) -> int:
+        """Prints what `work` says of each task, or why it failed; returns the exit status.
+
+        job: a task's `Job`, where tasks are something else.
+        """
         try:
-            for job in jobs:
-                self._name, self._started = job.source, time.monotonic()
-                self._draw(self._done, self._files, job.source)
+            for task in tasks:
+                this = job(task)
+                self._name, self._started = this.source, time.monotonic()
+                self._draw(self._done, self._files, this.source)
                 try:
-                    line = work(job)
+                    line = work(task)
                     if line is not None:
                         self.result(line)
                 except TfcodecError as error:
-                    self.failure(error, job)
+                    self.failure(error, this)
                 self._done += 1
         finally:
             self._clear()

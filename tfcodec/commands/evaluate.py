@@ -18,8 +18,9 @@ from tfcodec.commands.arguments import (
 from tfcodec.commands.compare import need_extra_eval, title
 from tfcodec.commands.console import Console, Job, quiet_tensorflow
 from tfcodec.errors import ModelError, TfcodecError
-from tfcodec.evaluation import comparison, curves, report, worker
-from tfcodec.evaluation import run as measured
+from tfcodec.evaluation import comparison, contenders, curves, report
+from tfcodec.evaluation.run import Evaluation, Task, read_source
+from tfcodec.evaluation.summary import mean_points, summarise, to_json
 from tfcodec.exports import installed
 from tfcodec.files import atomic_write
 
@@ -50,7 +51,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--qualities",
         type=_qualities,
-        default=measured.DEFAULT_QUALITIES,
+        default=contenders.DEFAULT_QUALITIES,
         metavar="Q,Q",
         help="of the models of variable rate (default: 1,2,3,4,5,6,7,8)",
     )
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     sources = []
 
     def look_at(job) -> None:
-        sources.append(measured.source(job.source, arguments.max_pixels))
+        sources.append(read_source(job.source, arguments.max_pixels))
 
     console.for_each([Job(path) for path in arguments.inputs], look_at)
     if not sources:
@@ -109,13 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = [source for source in sources if source.name in wanted]
     try:
         output = arguments.output_dir
-        with measured.Evaluation(sources, codecs, output, arguments.max_pixels) as evaluation:
+        with Evaluation(sources, codecs, output, arguments.max_pixels) as evaluation:
             _measure(evaluation, evaluation.tasks(), console)
-            summary = measured.summary(evaluation, console.notice)
+            summary = summarise(evaluation, console.notice)
             own = curves.from_evaluation(summary)
             compared = comparison.compare(summary, own, against, console.notice)
             summary["bd_rates"] = compared.bd_rates()
-            _write(arguments, "evaluation.json", measured.to_json(summary))
+            _write(arguments, "evaluation.json", to_json(summary))
             _write(arguments, "tables.md", compared.markdown())
             figure = comparison.figure(compared, title(compared))
             atomic_write(os.path.join(output, "curves.png"), figure)
@@ -154,11 +155,11 @@ def _report_names(arguments: argparse.Namespace, names: list[str]) -> list[str]:
 def _codecs(arguments: argparse.Namespace, console) -> tuple[list, list[str]]:
     """(the codecs to measure, names of the curves to compare with), as the flags ask."""
     models = [installed.find(name) for name in arguments.models or [None]]
-    codecs = [measured.model(info, arguments.qualities) for info in models]
+    codecs = [contenders.model(info, arguments.qualities) for info in models]
     against = []
     for name in arguments.against:
-        if name in worker.PILLOW:
-            codec = measured.pillow(name)
+        if name in contenders.PILLOW:
+            codec = contenders.pillow(name)
             if codec is None:
                 console.notice(f"{name}: left out, this Pillow does not write it")
                 continue
@@ -168,7 +169,7 @@ def _codecs(arguments: argparse.Namespace, console) -> tuple[list, list[str]]:
     return codecs, against
 
 
-def _measure(run: measured.Evaluation, tasks: list, console, silent: bool = False) -> None:
+def _measure(run: Evaluation, tasks: list, console, silent: bool = False) -> None:
     """Measures what is not known yet, with a bar; tells the means of each quality when it is
     through."""
     todo = [task for task in tasks if run.known(task) is None]
@@ -185,11 +186,11 @@ def _measure(run: measured.Evaluation, tasks: list, console, silent: bool = Fals
         return _line(task, points)
 
     console.expect(len(todo))
-    console.for_each(todo, work)
+    console.for_each(todo, work, job=lambda task: Job(task.picture.path))
 
 
-def _line(task: measured.Task, points: list[dict]) -> str:
-    [mean] = measured.mean_points(points)
+def _line(task: Task, points: list[dict]) -> str:
+    [mean] = mean_points(points)
     line = task.codec.title + ("" if task.quality is None else f"  quality {task.quality:g}")
     line += f"  {mean['bpp']:.3f} bpp"
     if mean["psnr"] is not None:
@@ -202,7 +203,7 @@ def _line(task: measured.Task, points: list[dict]) -> str:
     return line + "  enc {:.2f} s  dec {:.2f} s".format(*seconds)
 
 
-def _album(run: measured.Evaluation, tasks: list, chosen: list) -> report.Album:
+def _album(run: Evaluation, tasks: list, chosen: list) -> report.Album:
     """Pictures that every codec could do, beside their originals."""
     # Codec by codec, so that each one's process is started once.
     decoded = {task: _lazy(run, task) for task in tasks if run.known(task) is not None}
@@ -218,7 +219,7 @@ def _album(run: measured.Evaluation, tasks: list, chosen: list) -> report.Album:
     return album
 
 
-def _lazy(run: measured.Evaluation, task: measured.Task) -> Callable:
+def _lazy(run: Evaluation, task: Task) -> Callable:
     return lambda: run.decoded(task)
 
 

@@ -84,7 +84,7 @@ class Mixture:
 
     def coded_bits(self, symbols):
         """Bits of integer `symbols` [B, h, w, c], float32, by the density. The questions of
-        `mixture_coding` cost less than that where the density is below about 2^-14: integer masses
+        `coding.mixtures` cost less than that where the density is below about 2^-14: integer masses
         and tables know nothing as improbable. How much less takes asking them."""
         return self.bits(symbols)
 

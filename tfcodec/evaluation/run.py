@@ -17,25 +17,19 @@ import dataclasses
 import json
 import os
 import pathlib
-import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from tfcodec import metrics
-from tfcodec.errors import InputError, ModelError, TfcodecError
-from tfcodec.evaluation import curves, worker
-from tfcodec.exports import installed
+from tfcodec.errors import InputError, ModelError
+from tfcodec.evaluation import contenders, curves
+from tfcodec.evaluation.contenders import Contender
 from tfcodec.files import atomic_write
-
-DEFAULT_QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
-ALLOWED_SHARE, ALLOWED_BYTES = 0.005, 32  # of a file's size around the model's estimate
 
 # Columns of points.csv and their types; an empty field is None.
 COLUMNS = {
@@ -62,20 +56,6 @@ COLUMNS = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Contender:
-    """A codec of the run. `argument`: folder of the export, or key of `contenders.PILLOW`."""
-
-    name: str
-    title: str
-    kind: str
-    argument: str
-    version: str
-    suffix: str
-    ladder: tuple[float | None, ...]
-    info: installed.ModelInfo | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """A picture of the run that was read without error."""
 
@@ -99,37 +79,10 @@ class Task:
     quality: float | None = None
     target_bytes: int | None = None
 
-    @property
-    def source(self) -> str:
-        return self.picture.path
 
-    outputs = ()  # of a command line's job; here they are the run's own affair
-
-
-def model(info: installed.ModelInfo, qualities: Iterable[float] = DEFAULT_QUALITIES) -> Contender:
-    """An installed model at those qualities; one of a single rate has but that."""
-    ladder = (None,)
-    if info.qualities:
-        low, high = info.qualities
-        ladder = tuple(sorted(set(qualities)))
-        wrong = [q for q in ladder if not low <= q <= high]
-        if wrong:
-            raise InputError(f"{info.name} has qualities {low:g} to {high:g}, not {wrong[0]:g}")
-    version = info.fingerprint.hex()
-    return Contender(info.name, info.name, "model", info.path, version, ".tfcd", ladder, info)
-
-
-def pillow(name: str) -> Contender | None:
-    """One of `contenders.PILLOW` on its ladder; None if the Pillow at hand does not write it."""
-    kind = worker.PILLOW[name]
-    if not kind.available():
-        return None
-    return Contender(name, kind.title, "pillow", name, kind.version(), kind.suffix, kind.ladder)
-
-
-def source(path: str, max_pixels: int) -> Source:
+def read_source(path: str, max_pixels: int) -> Source:
     """Reads a picture to see that it can be read. Raises InputError."""
-    picture = worker.read(path, max_pixels)
+    picture = contenders.read(path, max_pixels)
     checksum = zlib.crc32(pathlib.Path(path).read_bytes())
     kodak = curves.is_kodak(picture.rgb)
     return Source(path, f"{checksum:08x}", picture.width, picture.height, kodak)
@@ -202,7 +155,7 @@ class Evaluation:
 
     def original(self, picture: Source) -> np.ndarray:
         """The picture that is compared with, uint8 [H, W, 3]."""
-        return worker.read(picture.path, self._max_pixels).rgb
+        return contenders.read(picture.path, self._max_pixels).rgb
 
     def decoded(self, task: Task) -> np.ndarray:
         """What the file of a measured task shows, uint8 [H, W, 3], decoded anew."""
@@ -244,7 +197,7 @@ class Evaluation:
             "encode_peak_mib": encoded["peak_mib"],
             "decode_peak_mib": decoded["peak_mib"],
             "estimated_bytes": encoded["estimated_bytes"],
-            "identical": promise and int(promise == worker.pixels_checksum(rgb)),
+            "identical": promise and int(promise == contenders.pixels_checksum(rgb)),
         }
         # Of the very types that points.csv gives back.
         return {
@@ -388,119 +341,3 @@ def _from_row(row: list[str]) -> dict | None:
         }
     except ValueError:
         return None  # edited by hand, perhaps: measured again
-
-
-# ---------------------------------------------------------------------------------- the summary
-
-
-def mean_points(points: list[dict]) -> list[dict]:
-    """Means over the pictures for each quality; MS-SSIM over those that are large enough."""
-    means = []
-    for quality in dict.fromkeys(point["quality"] for point in points):
-        chosen = [point for point in points if point["quality"] == quality]
-        values = {
-            name: [point[name] for point in chosen if point[name] is not None]
-            for name in ("bpp", "psnr", "ms_ssim")
-        }
-        if len(values["psnr"]) < len(chosen):  # one is without loss: the mean is infinite
-            values["psnr"] = []
-        means.append(
-            {
-                "quality": quality,
-                **{name: statistics.mean(v) if v else None for name, v in values.items()},
-            }
-        )
-    return means
-
-
-def laws(points: list[dict]) -> dict:
-    """How many of a model's points break a law, and how far files are from the estimate."""
-    excess = [p["bytes"] - p["estimated_bytes"] for p in points]
-    allowed = [ALLOWED_SHARE * p["estimated_bytes"] + ALLOWED_BYTES for p in points]
-    return {
-        "files": len(points),
-        "other_pixels": sum(not p["identical"] for p in points),
-        "far_from_estimate": sum(abs(e) > a for e, a in zip(excess, allowed, strict=True)),
-        "total_excess_percent": 100 * sum(excess) / sum(p["estimated_bytes"] for p in points),
-        "largest_excess_bytes": max(excess),
-        "largest_share_of_allowed": max(abs(e) / a for e, a in zip(excess, allowed, strict=True)),
-    }
-
-
-def summary(run: Evaluation, notice: Callable[[str], None]) -> dict:
-    """What evaluation.json holds: the codecs with their means and costs, and all points.
-
-    Means are over the pictures that every codec could do at every quality; `measured` of a model is
-    the list that its config.json holds.
-
-    Raises: InputError if no such picture is left.
-    """
-    points = {task: run.known(task) for task in run.tasks()}
-    failed = {task.picture.name for task, point in points.items() if point is None}
-    if failed:
-        notice(f"left out of all means, for want of a point: {', '.join(sorted(failed))}")
-    kept = [picture for picture in run.pictures if picture.name not in failed]
-    if not kept:
-        raise InputError("there is no picture that every codec could do")
-    codecs = {}
-    for codec in run.codecs:
-        own = [p for t, p in points.items() if t.codec == codec and t.picture in kept]
-        codecs[codec.name] = {
-            "title": codec.title,
-            "kind": codec.kind,
-            "version": codec.version,
-            **_cost(codec, notice),
-            **{
-                f"median_{way}_seconds": statistics.median(p[f"{way}_seconds"] for p in own)
-                for way in ("encode", "decode")
-            },
-            **{
-                f"{way}_peak_mib": max(p[f"{way}_peak_mib"] for p in own)
-                for way in ("encode", "decode")
-            },
-            "laws": laws(own) if codec.kind == "model" else None,
-            "measured": mean_points(own),
-        }
-    every_one = all(picture.kodak for picture in kept)
-    return {
-        "machine": _machine(),
-        "pictures": [picture.name for picture in kept],
-        "left_out": sorted(failed),
-        "kodak_pictures": len(kept) if every_one else 0,
-        "codecs": codecs,
-        "points": [p for t, p in points.items() if t.picture in kept],
-    }
-
-
-def to_json(summary: dict) -> str:
-    """The text of evaluation.json: a line for each point."""
-    points = ",\n".join("  " + json.dumps(point) for point in summary["points"])
-    rest = json.dumps({k: v for k, v in summary.items() if k != "points"}, indent=1)
-    return rest[: -len("\n}")] + f',\n "points": [\n{points}\n ]\n}}\n'
-
-
-def _cost(codec: Contender, notice: Callable[[str], None]) -> dict:
-    """Parameters, and kMAC for each pixel; None for what is not known."""
-    if codec.info is None:
-        return {"parameters": None, "kmac_per_pixel": None}
-    config = codec.info.config
-    cost = {"parameters": config.get("parameters"), "kmac_per_pixel": None}
-    try:
-        from tfcodec import models
-
-        fields = models.read_config(config["model"], config["config"])
-        described = models.describe(config["model"], config["preset"], fields)
-        cost["kmac_per_pixel"] = described["kmac_per_pixel"]
-    except (TfcodecError, KeyError, TypeError) as error:
-        notice(f"{codec.name}: its kMAC per pixel are not known ({error})")
-    return cost
-
-
-def _machine() -> dict:
-    """Where the seconds were measured."""
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # Linux says more
-        found = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-        processor = found.group(1) if found else processor
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": processor, "cores": cores, "python": platform.python_version()}

@@ -1,15 +1,13 @@
 """One half of one codec in a process of its own, for `tfcodec evaluate`.
 
-    python -m tfcodec.worker encode model saved_models/ms2020-compact
-    python -m tfcodec.worker decode pillow jpeg
+    python -m tfcodec.evaluation.worker encode model saved_models/ms2020-compact
+    python -m tfcodec.evaluation.worker decode pillow jpeg
 
 Requests come as lines of JSON on stdin, answers go as lines of JSON to stdout. Encoder and decoder
 never share a process: so the peak memory is that of the one or the other, and what the decoder
 shows can owe nothing to the encoder but the file.
 """
 
-import dataclasses
-import importlib
 import io
 import json
 import os
@@ -17,89 +15,14 @@ import pathlib
 import resource
 import sys
 import time
-import zlib
 
 import numpy as np
-import PIL
-from PIL import Image, features
+from PIL import Image
 
 from tfcodec import pictures
 from tfcodec.errors import InputError, ModelError, TfcodecError
+from tfcodec.evaluation.contenders import PILLOW, pixels_checksum, read
 from tfcodec.quality import best_within
-
-
-@dataclasses.dataclass(frozen=True)
-class PillowFormat:
-    """A format of Pillow, with the settings that a careful user would choose.
-
-    `ladder`: qualities over the range that photographs use. `library`: its name in PIL.features.
-    `plugin`: module that adds the format to Pillow, where Pillow itself has none.
-    """
-
-    title: str
-    format: str
-    suffix: str
-    ladder: tuple[int, ...]
-    options: dict
-    library: str | None = None
-    plugin: str | None = None
-    qualities: range = range(1, 101)
-
-    def available(self) -> bool:
-        """Whether this Pillow writes the format; loads its plugin."""
-        if self.plugin:
-            try:
-                importlib.import_module(self.plugin)
-            except ImportError:
-                return False
-        Image.init()
-        return self.format in Image.SAVE
-
-    def version(self) -> str:
-        """What the bytes hang on: Pillow, the library below it, and the settings."""
-        library = self.library and f"{self.library} {features.version(self.library)}"
-        settings = " ".join(f"{key}={value}" for key, value in self.options.items())
-        return ", ".join(filter(None, [f"Pillow {PIL.__version__}", library, settings]))
-
-
-PILLOW = {
-    "jpeg": PillowFormat(
-        "JPEG",
-        "JPEG",
-        ".jpg",
-        (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95),
-        {"optimize": True, "subsampling": "4:2:0"},
-        library="libjpeg_turbo",
-        qualities=range(1, 96),  # beyond 95 Pillow advises against
-    ),
-    "webp": PillowFormat(
-        "WebP",
-        "WEBP",
-        ".webp",
-        (0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95),
-        {"method": 6},
-        library="webp",
-        qualities=range(0, 101),
-    ),
-    "avif": PillowFormat(
-        "AVIF",
-        "AVIF",
-        ".avif",
-        (10, 20, 30, 40, 50, 60, 70, 80, 90),
-        {"speed": 6, "subsampling": "4:2:0"},
-        library="avif",
-        qualities=range(0, 101),
-    ),
-    "jxl": PillowFormat(
-        "JPEG XL",
-        "JXL",
-        ".jxl",
-        (10, 20, 30, 40, 50, 60, 70, 80, 90, 95),
-        {"effort": 7},
-        plugin="pillow_jxl",
-        qualities=range(1, 100),  # 100 is lossless
-    ),
-}
 
 
 def main(argv: list[str]) -> int:
@@ -137,15 +60,6 @@ def _decode(codec, request: dict) -> dict:
     rgb, figures = codec.measured(lambda: codec.decode(data, request))
     np.save(request["output"], rgb)
     return figures
-
-
-def read(path: str, max_pixels: int) -> pictures.Picture:
-    """A picture as it is compared: without alpha, which only some of the codecs keep."""
-    return dataclasses.replace(pictures.read(path, max_pixels), alpha=None)
-
-
-def pixels_checksum(rgb: np.ndarray) -> str:
-    return f"{zlib.crc32(np.ascontiguousarray(rgb)):08x}"
 
 
 class _Codec:

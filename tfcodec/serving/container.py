@@ -24,6 +24,7 @@ from tfcodec.coding.format import (
     TFC,
     VERSION,
 )
+from tfcodec.serving.faults import Faults
 
 _LANES = 10  # log2 of the bytes that the CRC takes at a time
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
@@ -56,16 +57,7 @@ def unpack(data, max_pixels, max_bytes):
     reader = _Reader(tf.io.decode_raw(tf.where(small, data, ""), tf.uint8))
     reader.check(small, "the file has ", size, f" bytes, at most {max_bytes} are taken")
     reader.check(size > 0, "the file is empty")
-    magic = np.frombuffer(MAGIC, np.uint8)
-    head = reader.window(0, 5)
-    same = tf.reduce_all((head[:4] == magic) | (tf.range(4) >= size))
-    reader.check(same, "not a tfcodec file")
-    version = head[4]
-    reader.check(
-        (version == VERSION) | (size < 5),
-        *("has format version ", version, f", this release reads version {VERSION}"),
-    )
-    head = reader.take("header", 13)
+    head = _read_head(reader, size)
     fingerprint, profile, quality, flags, coding = head[5:9], head[9], head[10], head[11], head[12]
     reader.check(flags < 8, "has the flags ", flags, ", this release knows those up to 7")
     gray, has_alpha, has_escapes = (
@@ -87,29 +79,8 @@ def unpack(data, max_pixels, max_bytes):
     actual = crc32(reader.data[: tf.where(sound, crc_at, 0)])
     reader.check(_little_endian(tail[4:]) == actual, "damaged, its CRC-32 does not match")
 
-    reader.check(
-        within(height, width, max_pixels),
-        *("claims ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
-    )
-    most = MAX_BYTES_PER_PIXEL * _padded(height, width) + SPARE_BYTES
-    reader.check(
-        tf.cast(size, tf.int64) <= most,
-        *("has ", size, " bytes, more than any sound file of ", width, "x", height, " pixels"),
-    )
-    reader.check(
-        (height > 0) & (width > 0), "a picture of ", width, "x", height, " pixels does not exist"
-    )
-    coder = tf.bitwise.right_shift(coding, 4)
-    reader.check(coder == TFC, "has the coder ", coder, ", this server decodes the coder 0 (tfc)")
-    log2_lanes = tf.bitwise.bitwise_and(coding, 15)
-    most = MAX_LANES.bit_length() - 1
-    reader.check(log2_lanes <= most, "found more lanes than ", str(MAX_LANES))
-    lanes = tf.bitwise.left_shift(1, tf.cast(tf.minimum(log2_lanes, most), tf.int32))
-    payload, lengths, reader.error = tf.cond(
-        lanes > 1,
-        lambda: _unpack_lanes(payload, lanes, reader.error),
-        lambda: (payload, tf.size(payload, tf.int64)[None], reader.error),
-    )
+    _check_claims(reader, size, height, width, max_pixels)
+    payload, lengths = _read_lanes(reader, coding, payload)
     escapes = _unpack_escapes(escapes, has_escapes, reader)
     failed, zero = tf.not_equal(reader.error, ""), tf.constant(0, tf.int64)
     fields = {
@@ -128,6 +99,52 @@ def unpack(data, max_pixels, max_bytes):
         "checksum": _little_endian(tail[:4]),
     }
     return fields, reader.error
+
+
+def _read_head(reader, size):
+    """The 13 bytes before the first length, uint8."""
+    magic = np.frombuffer(MAGIC, np.uint8)
+    head = reader.window(0, 5)
+    same = tf.reduce_all((head[:4] == magic) | (tf.range(4) >= size))
+    reader.check(same, "not a tfcodec file")
+    version = head[4]
+    reader.check(
+        (version == VERSION) | (size < 5),
+        *("has format version ", version, f", this release reads version {VERSION}"),
+    )
+    return reader.take("header", 13)
+
+
+def _check_claims(reader, size, height, width, max_pixels):
+    """Whether a file of `size` bytes may claim a picture of that size."""
+    reader.check(
+        within(height, width, max_pixels),
+        *("claims ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
+    )
+    most = MAX_BYTES_PER_PIXEL * _padded(height, width) + SPARE_BYTES
+    reader.check(
+        tf.cast(size, tf.int64) <= most,
+        *("has ", size, " bytes, more than any sound file of ", width, "x", height, " pixels"),
+    )
+    reader.check(
+        (height > 0) & (width > 0), "a picture of ", width, "x", height, " pixels does not exist"
+    )
+
+
+def _read_lanes(reader, coding, payload):
+    """(payload without the table of lanes, length of each lane)."""
+    coder = tf.bitwise.right_shift(coding, 4)
+    reader.check(coder == TFC, "has the coder ", coder, ", this server decodes the coder 0 (tfc)")
+    log2_lanes = tf.bitwise.bitwise_and(coding, 15)
+    most = MAX_LANES.bit_length() - 1
+    reader.check(log2_lanes <= most, "found more lanes than ", str(MAX_LANES))
+    lanes = tf.bitwise.left_shift(1, tf.cast(tf.minimum(log2_lanes, most), tf.int32))
+    payload, lengths, reader.error = tf.cond(
+        lanes > 1,
+        lambda: _unpack_lanes(payload, lanes, reader.error),
+        lambda: (payload, tf.size(payload, tf.int64)[None], reader.error),
+    )
+    return payload, lengths
 
 
 def pack(fields):
@@ -237,24 +254,6 @@ def _crc_tables():
             functools.reduce(np.bitwise_xor, (half[k][half >> 8 * k & 255] for k in range(4)))
         )
     return of_bytes, np.stack(advances)
-
-
-class Faults:
-    """Keeps the first fault as a sentence in `error`, a string scalar, empty if there is none."""
-
-    def __init__(self, error=""):
-        self.error = tf.convert_to_tensor(error)
-
-    def check(self, sound, *sentence):
-        """Notes the sentence, strings and integer tensors, unless `sound` or a fault was before."""
-        words = [w if isinstance(w, str) else tf.strings.as_string(w) for w in sentence]
-        fault = tf.equal(self.error, "") & ~sound
-        self.error = tf.where(fault, tf.strings.join(words), self.error)
-
-    def go_on(self, function):
-        """(result, error) of `function`, which runs only without a fault; else ("", the fault)."""
-        error = self.error
-        return tf.cond(tf.equal(error, ""), function, lambda: (tf.constant(""), error))
 
 
 class _Reader(Faults):

@@ -9,8 +9,17 @@ import dataclasses
 import tensorflow as tf
 from keras import ops
 
-from tfcodec.coding import mixtures as mixture_coding
-from tfcodec.coding.mixtures import COMPONENTS, MEAN_BITS
+from tfcodec.coding.mixtures import (
+    COMPONENTS,
+    MEAN_BITS,
+    ask_centre,
+    ask_distance,
+    ask_side,
+    binary_row,
+    cumulative,
+    is_open,
+    value,
+)
 
 MAX_QUESTIONS = 32  # to a symbol: two, then 15 that double the distance and 15 that halve
 
@@ -54,25 +63,25 @@ class StockMixturePrior:
             mixtures = tf.unstack(tf.gather(flat, live, axis=2))
 
             def ask(yes, whole, question):
-                row = mixture_coding.binary_row(yes, whole, ops)
+                row = binary_row(yes, whole, ops)
                 return answer(row + (self.first_row - 1), live, question)
 
             return mixtures, lambda symbol: self._below(mixtures, symbol), ask
 
         (means, _, weights), below, ask = asking(live)
-        differs, state = mixture_coding.ask_centre(means, weights, below, ask, ops)
+        differs, state = ask_centre(means, weights, below, ask, ops)
         symbols = tf.scatter_nd(live[:, None], _values(state), tf.shape(flat)[2:])
 
         kept = _places(differs)
         live, state = tf.gather(live, kept), tf.gather(tf.stack(state), kept, axis=1)
         *_, ask = asking(live)
-        state = tf.stack(mixture_coding.ask_side(tf.unstack(state), ask, ops))
+        state = tf.stack(ask_side(tf.unstack(state), ask, ops))
 
         def turn(live, state, symbols):
             _, below, ask = asking(live)
-            state = mixture_coding.ask_distance(tf.unstack(state), below, ask, ops)
+            state = ask_distance(tf.unstack(state), below, ask, ops)
             symbols = tf.tensor_scatter_nd_update(symbols, live[:, None], _values(state))
-            kept = _places(mixture_coding.is_open(state))
+            kept = _places(is_open(state))
             return tf.gather(live, kept), tf.gather(tf.stack(state), kept, axis=1), symbols
 
         *_, symbols = coder.loop(lambda live, *_: tf.size(live) > 0, turn, (live, state, symbols))
@@ -82,7 +91,7 @@ class StockMixturePrior:
         """Mass below symbol - 1/2, int64 [n]."""
         edge = tf.bitwise.left_shift(symbol, MEAN_BITS) - (1 << (MEAN_BITS - 1))
         means, inverses, weights = (tf.cast(numbers, tf.int64) for numbers in mixtures)
-        return mixture_coding.cumulative(edge, means, inverses, weights, self.tables, ops)
+        return cumulative(edge, means, inverses, weights, self.tables, ops)
 
 
 def _places(mask):
@@ -90,4 +99,4 @@ def _places(mask):
 
 
 def _values(state):
-    return tf.cast(mixture_coding.value(state, ops), tf.int32)
+    return tf.cast(value(state, ops), tf.int32)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcodec.serving import container
-from tfcodec.serving.container import Faults
+from tfcodec.serving.faults import Faults
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33

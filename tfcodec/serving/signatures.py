@@ -13,7 +13,7 @@ from tfcodec.coding.format import (
 from tfcodec.entropy.walk import walk
 from tfcodec.serving import container
 from tfcodec.serving.coder import StockDecoder, StockEncoder, StockTables
-from tfcodec.serving.container import Faults
+from tfcodec.serving.faults import Faults
 from tfcodec.serving.mixtures import MAX_QUESTIONS
 from tfcodec.serving.pictures import read_alpha, read_picture
 from tfcodec.serving.walk import (
@@ -150,7 +150,7 @@ class Server(tf.Module):
     def _png(self, y_hat, fields, has_alpha, alpha):
         rung = tf.gather(self._rungs, fields["quality"])
         rgb = self.synthesis(y_hat, rung[None])[0, : fields["height"], : fields["width"]]
-        # As codec.synthesize: the three channels estimate one value.
+        # As `Codec.synthesize`: the three channels estimate one value.
         mean = (tf.reduce_sum(tf.cast(rgb, tf.int32), axis=2, keepdims=True) + 1) // 3
         color = tf.cond(fields["gray"], lambda: tf.cast(mean, tf.uint8), lambda: rgb)
         pixels = tf.cond(has_alpha, lambda: tf.concat([color, alpha], 2), lambda: color)

@@ -1,0 +1,56 @@
+"""Laws of `tfcodec info` and `tfcodec models`."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from standin import photograph
+
+
+class TestLooking:
+    def test_info_says_what_the_header_says(self, tfcodec, codec):
+        photograph("a.png", channels=4)
+        tfcodec("encode", "a.png", "--quality", "2.5")
+        codec.loads = 0
+        status, out, err = tfcodec("info", "a.tfcd")
+        size = os.path.getsize("a.tfcd")
+        assert (status, err, codec.loads) == (0, "", 0)
+        for line in (
+            "a.tfcd",
+            "  picture 60x40, RGB with alpha",
+            f"  size    {size} bytes, {8 * size / 2400:.3f} bpp",
+            "  quality 2.5",
+            "  model   fingerprint 0badcafe, standin (installed)",
+            "  coder   tfc",
+        ):
+            assert line in out.splitlines()
+
+    def test_info_without_the_model(self, tfcodec, models):
+        photograph("a.png")
+        tfcodec("encode", "a.png")
+        (models / "standin" / "config.json").unlink()
+        status, out, _ = tfcodec("info", "a.tfcd")
+        assert status == 0 and "fingerprint 0badcafe, not installed here" in out
+
+    def test_models_lists_what_is_installed(self, tfcodec):
+        status, out, err = tfcodec("models")
+        assert (status, err) == (0, "")
+        assert re.search(
+            r"^standin.*  quality 1 - 8, default 5  0\.0 MiB  fingerprint 0badcafe  portable: no$",
+            out,
+            re.MULTILINE,
+        )
+        assert "  quality 5  0.500 bpp  33.33 dB PSNR  0.9765 MS-SSIM\n" in out
+        assert re.search(r"^fixed  one rate  ", out, re.MULTILINE)
+
+    @pytest.mark.parametrize("argv", ["['info', 'a.tfcd']", "['models']", "['decode', 'no.tfcd']"])
+    def test_looking_imports_neither_tensorflow_nor_keras(self, tfcodec, argv):
+        photograph("a.png")
+        tfcodec("encode", "a.png")
+        code = (
+            f"import sys, tfcodec.commands.main as cli; cli.main({argv}); "
+            "sys.exit(bool({'tensorflow', 'keras', 'scipy'} & set(sys.modules)))"
+        )
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

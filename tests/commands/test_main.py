@@ -1,0 +1,44 @@
+"""The console entry as a process."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from standin import install
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+class TestProcess:
+    """The script itself, in a process of its own."""
+
+    def run(self, *argv, **options):
+        return subprocess.run(
+            [sys.executable, ROOT / "encode_decode.py", *argv],
+            capture_output=True,
+            text=True,
+            **options,
+        )
+
+    def test_one_sentence_and_no_traceback(self, here):
+        (here / "k.tfcd").write_bytes(b"tfcd\x01garbage")
+        done = self.run("decode", "k.tfcd")
+        assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("tfcodec: k.tfcd: ")
+
+    def test_a_wrong_command_line_is_status_2(self):
+        assert self.run("encode").returncode == 2
+
+    def test_a_reader_that_leaves_is_no_traceback(self, models):
+        for k in range(300):
+            install(models, f"model-{k}-{'x' * 100}", k.to_bytes(4))
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, ROOT / "encode_decode.py", "models"],
+            stdout=write,
+            stderr=subprocess.PIPE,
+        )
+        os.close(write)
+        assert done.stderr == b"" and done.returncode == 141

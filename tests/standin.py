@@ -23,6 +23,7 @@ STEP_BYTES = 7  # of the stand-in's payload, per 1/32 of quality
 class StandInEncoded:
     data: bytes
     picture: pictures.Picture
+    rung: float
 
     def reconstruction(self, progress):
         return dataclasses.replace(self.picture, rgb=np.full_like(self.picture.rgb, 128))
@@ -63,7 +64,7 @@ class StandIn:
                 checksum=0,
             )
         )
-        return StandInEncoded(data, picture)
+        return StandInEncoded(data, picture, self.ladder.rung(byte))
 
     def decode(self, packed, name, progress):
         rgb = np.full((packed.height, packed.width, 3), 128, np.uint8)
@@ -83,6 +84,7 @@ def install(folder, name, fingerprint=FINGERPRINT, qualities=(1, 8), **more):
         "portable": False,
         "qualities": qualities,
         "default_quality": 5.0 if qualities else None,
+        "lambdas": [0.001 * 2**k for k in range(8 if qualities else 1)],
         "measured": [],
         **more,
     }

@@ -113,6 +113,14 @@ class TestRates:
         assert os.path.getsize("a.tfcd") in (self.size(3), self.size(3 - 1 / 32))
         assert 8 * os.path.getsize("a.tfcd") / (40 * 60) <= bpp + 1e-9
 
+    @pytest.mark.parametrize("asked,told", [(1.01, False), (1.1, True)])
+    def test_a_wish_for_more_than_the_model_can_give_is_noticed(self, tfcodec, asked, told):
+        photograph("a.png")
+        most, largest = round(asked * self.size(8)), self.size(8)
+        status, _, err = tfcodec("encode", "a.png", "--target_bytes", str(most))
+        notice = f"a.png: standin goes to quality 8: {largest} of at most {most} bytes"
+        assert status == 0 and (notice in err) == told
+
     @pytest.mark.parametrize("flag", ["--target_bytes", "--bpp"])
     def test_what_cannot_be_reached_is_refused_with_the_smallest_size(self, tfcodec, flag):
         photograph("a.png")

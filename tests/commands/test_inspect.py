@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from standin import photograph
+from standin import install, photograph
 
 
 class TestLooking:
@@ -44,6 +44,14 @@ class TestLooking:
         )
         assert "  quality 5  0.500 bpp  33.33 dB PSNR  0.9765 MS-SSIM\n" in out
         assert re.search(r"^fixed  one rate  ", out, re.MULTILINE)
+
+    def test_a_model_is_found_by_its_alias(self, tfcodec, models):
+        install(models, "swift", bytes(3) + b"x", aliases=["fast"])
+        assert re.search(r"^swift \(fast\)  quality", tfcodec("models")[1], re.MULTILINE)
+        photograph("a.png")
+        assert tfcodec("encode", "a.png", "--model", "fast")[0] == 0
+        _, _, err = tfcodec("encode", "a.png", "--model", "faster")
+        assert "there is no model 'faster'; installed: " in err and "swift, fast" in err
 
     @pytest.mark.parametrize("argv", ["['info', 'a.tfcd']", "['models']", "['decode', 'no.tfcd']"])
     def test_looking_imports_neither_tensorflow_nor_keras(self, tfcodec, argv):

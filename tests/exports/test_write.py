@@ -95,7 +95,8 @@ def test_the_export_needs_neither_this_package_nor_the_ops(tiny):
 import sys
 import numpy as np, tensorflow as tf
 module = tf.saved_model.load(sys.argv[1] + '/1')
-latents = module.analysis(tf.zeros([1, 50, 70, 3], tf.uint8), tf.constant([1.0]))
+y = module.to_y(tf.zeros([1, 50, 70, 3], tf.uint8), tf.constant([1.0]))
+latents = module.to_latents(y)
 state, mu, indexes = module.steps[0]()
 state, mu, indexes = module.steps[1](state, tf.zeros(latents[0].shape, tf.int32))
 y_hat = module.finish(state, tf.zeros(latents[1].shape, tf.int32))

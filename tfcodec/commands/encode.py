@@ -29,7 +29,7 @@ def add(commands) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME_OR_DIR",
-        help="installed model or export (default: the bundled one)",
+        help="installed model, alias or export, see `models` (default: the bundled one)",
     )
     rate = parser.add_mutually_exclusive_group()
     rate.add_argument(
@@ -96,16 +96,18 @@ def run(arguments: argparse.Namespace) -> int:
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
         model = load_codec(info)
-        start = time.perf_counter()
+        start, most = time.perf_counter(), _most_bytes(picture, arguments)
         encoded = model.encode(
             picture,
             arguments.quality,
-            _most_bytes(picture, arguments),
+            most,
             coder=arguments.coder,
             lanes="serving" if arguments.profile == "serving" else 1,
             progress=console.tile,
         )
         seconds = time.perf_counter() - start
+        if beyond := _beyond(encoded, info, most):
+            console.notice(f"{job.source}: {beyond}")
         line = result_line(job.source, picture, len(encoded.data), seconds)
         if job.picture is not None or arguments.check:
             shown = encoded.reconstruction(console.tile)
@@ -124,6 +126,14 @@ def _most_bytes(picture: pictures.Picture, arguments: argparse.Namespace) -> int
     if arguments.bpp is not None:
         return math.floor(arguments.bpp * picture.height * picture.width / 8)
     return arguments.target_bytes
+
+
+def _beyond(encoded, info: installed.ModelInfo, most: int | None) -> str | None:
+    """What to say of a wish for more than the model can give, if it is one."""
+    size, best = len(encoded.data), encoded.rung >= info.ladder.rungs - 1
+    if most is None or not best or size > 0.97 * most:  # a step of quality is some 1 % of the size
+        return None
+    return f"{info.name} goes to quality {info.ladder.high:g}: {size} of at most {most} bytes"
 
 
 def _distortion(original: pictures.Picture, shown: pictures.Picture) -> str:

@@ -73,8 +73,9 @@ def list_models(arguments: argparse.Namespace) -> int:
         if info.qualities is not None:
             low, high = info.qualities
             quality = f"quality {low:g} - {high:g}, default {config['default_quality']:g}"
+        called = [*["default"] * (info.name == default), *info.aliases]
         print(
-            info.name + (" (default)" * (info.name == default)),
+            info.name + (f" ({', '.join(called)})" if called else ""),
             quality,
             f"{size / 2**20:.1f} MiB",
             f"fingerprint {info.fingerprint.hex()}",

@@ -7,7 +7,7 @@ An export is a folder:
     NAME/card.md      what a person should know of it
 
 It holds the functions that the walk of `entropy.walk` needs, for any height and width, batch 1:
-`to_y(x uint8, rung) -> y`, `to_latents(y) -> latents`, and `analysis(x, rung)`, which is both;
+`to_y(x uint8, rung) -> y`, `to_latents(y) -> latents`, one a step,
 `steps[k](state, symbols) -> state, mu, indexes`, `finish(state, symbols) -> y_hat`,
 `synthesis(y_hat, rung) -> uint8`, `estimate(latents) -> bits` of the model itself. Where
 config.json says that a step's `coding` is "mixture", its indexes are the integer parameters of

@@ -76,16 +76,12 @@ def _trace_analysis(module, model, with_weights):
     def to_y(x, rung):
         return model.to_y(prepared(x), rung)
 
-    def analysis(x, rung):
-        return model.analysis(prepared(x), rung)
-
     def estimate(latents):
         _, meter = model.rate(latents)
         return meter.bits
 
     module.to_y, y = _trace(with_weights(to_y), PICTURE, RUNG)
     module.to_latents, latents = _trace(with_weights(model.to_latents), _spec_of(y))
-    module.analysis, _ = _trace(with_weights(analysis), PICTURE, RUNG)
     module.estimate, _ = _trace(with_weights(estimate), _spec_of(latents))
 
 
@@ -165,6 +161,7 @@ def shrink(directory):
         saved.ParseFromString(file.read())
     for meta_graph in saved.meta_graphs:
         graph = meta_graph.graph_def
+        _drop_saving(graph, meta_graph.saver_def)
         for node in graph.node:
             node.attr.pop("_output_shapes", None)
         for function in graph.library.function:
@@ -173,6 +170,18 @@ def shrink(directory):
         file.write(saved.SerializeToString(deterministic=True))
     # It is TensorFlow's checksum of the file as it was; no reader asks for it.
     os.remove(os.path.join(directory, "fingerprint.pb"))
+
+
+def _drop_saving(graph, saver):
+    """Without the function that would write the weights again: readers ask for its twin alone."""
+    name = saver.save_tensor_name.split(":")[0]
+    call = next(node for node in graph.node if node.name == name)
+    function = call.attr["f"].func.name
+    graph.node.remove(call)
+    graph.library.function.remove(
+        next(f for f in graph.library.function if f.signature.name == function)
+    )
+    saver.save_tensor_name = saver.filename_tensor_name
 
 
 def _shrink_function(function):

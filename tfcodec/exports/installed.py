@@ -25,6 +25,11 @@ class ModelInfo:
         return bytes.fromhex(self.config["fingerprint"])
 
     @property
+    def aliases(self):
+        """Other names that find it among the installed models, such as "fast"."""
+        return tuple(self.config.get("aliases", ()))
+
+    @property
     def ladder(self):
         """Its qualities as a `quality.Ladder`."""
         return Ladder.read(self.config)
@@ -61,7 +66,7 @@ def models():
 
 
 def find(name_or_dir=None):
-    """The export of that name or folder; None finds the bundled default.
+    """The export of that name, alias or folder; None finds the bundled default.
 
     Raises: ModelError that lists the installed models.
     """
@@ -73,9 +78,9 @@ def find(name_or_dir=None):
             raise ModelError("no model is installed")
         return next((info for info in found if info.config.get("default")), found[0])
     for info in found:
-        if info.name == name_or_dir:
+        if name_or_dir in (info.name, *info.aliases):
             return info
-    names = ", ".join(info.name for info in found) or "none"
+    names = ", ".join(name for info in found for name in (info.name, *info.aliases)) or "none"
     raise ModelError(f"there is no model {name_or_dir!r}; installed: {names}")
 
 

@@ -42,7 +42,7 @@ class Server(tf.Module):
         self._rungs = np.float32([model.ladder.rung(byte) for byte in range(256)])
 
         loaded = model.exported.module
-        names = ("weights", "to_y", "to_latents", "analysis", "estimate", "steps", "finish")
+        names = ("weights", "to_y", "to_latents", "steps", "finish")
         for name in (*names, "synthesis", "tables"):
             setattr(self, name, getattr(loaded, name))
         self.bisected, rows = bisected_rows(self._exported)
@@ -189,7 +189,7 @@ class Server(tf.Module):
         shapes = self._shapes(height, width)
         lanes = serving_lanes(tf.add_n([steps * count_elements(shape) for steps, shape in shapes]))
         encoder = StockEncoder(self.stock_tables, lanes, self._xla)
-        latents = self.analysis(rgb, rung[None])
+        latents = self.to_latents(self.to_y(rgb, rung[None]))
         visitor = GraphEncoder(encoder, self._exported.parts, latents)
         walk(ExportedInGraph(self, self._exported.parts, visitor, shapes), visitor)
         payload, lengths, escapes = encoder.finish()

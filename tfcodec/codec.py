@@ -86,10 +86,11 @@ class Codec:
         rung = self.rung(byte)
         if coder not in box.CODER_NAMES:
             raise InputError(f"there is no coder {coder!r}; coders: {', '.join(box.CODER_NAMES)}")
+        shapes = self.exported.shapes(picture.height, picture.width)
+        symbols = sum(math.prod(shape) for shape in shapes)
         if lanes == "serving":
-            shapes = self.exported.shapes(picture.height, picture.width)
-            lanes = serving_lanes(sum(math.prod(shape) for shape in shapes))
-        encoder = open_encoder(box.CODER_NAMES.index(coder), self.exported.tables, lanes)
+            lanes = serving_lanes(symbols)
+        encoder = open_encoder(box.CODER_NAMES.index(coder), self.exported.tables, lanes, symbols)
         visitor = SliceEncoder(self.exported.analysis(picture.rgb, rung), encoder)
         y_hat = walk(self.exported, visitor)
         streams, escapes = encoder.finish()
@@ -129,10 +130,16 @@ class Codec:
         height, width, alpha = container.height, container.width, None
         if container.alpha is not None:
             alpha = images.alpha_from_png(container.alpha, height, width, name)
+        shapes = self.exported.shapes(height, width)
         decoder = open_decoder(
-            container.coder, self.exported.tables, container.streams, container.escapes, name
+            container.coder,
+            self.exported.tables,
+            container.streams,
+            container.escapes,
+            name,
+            sum(math.prod(shape) for shape in shapes),
         )
-        visitor = SliceDecoder(self.exported.shapes(height, width), decoder)
+        visitor = SliceDecoder(shapes, decoder)
         y_hat = walk(self.exported, visitor)
         decoder.finish()
         if box.symbols_checksum(visitor.symbols) != container.checksum:

@@ -1,8 +1,8 @@
 """The arithmetic of TensorFlow Compression's range coder: the same bytes, without its ops.
 
 A stream is one long number below 1, in words of 16 bits, and coding narrows the interval in which
-it lies. Both sides keep the interval's `size`, from 2^16 + 1 to 2^32 in units of the last word but
-one; the encoder its `base`, the decoder the stream's `offset` above that. A symbol that has the
+it lies. Both sides keep the interval's `size`, from 2^16 to 2^32 in units of the last word but one;
+the encoder its `base`, the decoder the stream's `offset` above that. A symbol that has the
 shares [low, high) of 2^16 in its table takes that part of the interval:
 
     [0, size)  becomes  [size * low >> 16, size * high >> 16)
@@ -164,12 +164,11 @@ class LaneEncoder:
         """Takes a step, int32 [n] each."""
         lookup, starts, _ = self._body.tables(self._tables)
         lanes, numbers = len(self._words), self._body.numbers
+        rows, entries = fill_lanes(rows, lanes), fill_lanes(entries, lanes)
         for block in _blocks(rows.size):
             part = numbers(rows[block]), numbers(entries[block])
-            words = numbers(np.zeros(-(-len(part[0]) // lanes) * lanes, np.int64))
-            self._body.encode(
-                *part, starts, lookup, self._bases, self._sizes, words, self._ends
-            )
+            words = numbers(np.zeros(len(part[0]), np.int64))
+            self._body.encode(*part, starts, lookup, self._bases, self._sizes, words, self._ends)
             for lane, kept in enumerate(self._words):
                 kept.extend(map(int, words[lane : self._ends[lane] : lanes]))
 
@@ -187,11 +186,11 @@ class LaneDecoder:
 
     def __init__(self, body: Arithmetic, tables: CodingTables, streams: tuple[bytes, ...]):
         # Whole words; the first two, which are always there, are the first offset.
-        padded = [stream.ljust(4, b"\0") + b"\0" * (len(stream) % 2) for stream in streams]
+        padded = [stream + bytes(max(4 - len(stream), len(stream) % 2)) for stream in streams]
         words = np.frombuffer(b"".join(padded), ">u2").astype(np.int64)
         ends = np.cumsum([len(stream) // 2 for stream in padded])
         starts = np.append(0, ends[:-1])
-        self._body, self._tables = body, tables
+        self._body, self._tables, self._lanes = body, tables, len(streams)
         self._state = tuple(
             map(
                 body.numbers,
@@ -208,13 +207,23 @@ class LaneDecoder:
     def decode(self, rows: np.ndarray) -> np.ndarray:
         """The entries of a step, int32 [n], of rows int32 [n]."""
         lookup, starts, stops = self._body.tables(self._tables)
+        count, rows = rows.size, fill_lanes(rows, self._lanes)
         found = np.empty(rows.size, np.int32)
         for block in _blocks(rows.size):
             entries = self._body.numbers(found[block])
             part = self._body.numbers(rows[block])
             self._body.decode(part, starts, stops, lookup, *self._state, entries)
             found[block] = entries
-        return found
+        return found[:count]
+
+
+def fill_lanes(array: np.ndarray, lanes: int) -> np.ndarray:
+    """A step [n] with zeros up to a whole number of symbols a lane: entry 0 of the certain row 0.
+
+    It costs nothing, but is coded: an interval of 2^16, which a symbol of share 2^-16 can leave,
+    grows with the next symbol of its lane.
+    """
+    return np.pad(array, (0, -array.size % lanes)) if lanes > 1 else array
 
 
 def _blocks(size: int):

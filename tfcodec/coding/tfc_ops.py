@@ -2,14 +2,14 @@
 
 The ops are quick and trusting, so the caller, `range_coder`, gives them sound rows and entries
 alone; tables have positive precision only (in-line escapes can hang on hostile streams), and a
-handle is never sliced. Each step fills the last row of its lanes with entries of the certain table,
-which cost nothing.
+handle is never sliced.
 """
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression_ops as tfc
 
+from tfcodec.coding.arithmetic import fill_lanes
 from tfcodec.coding.tables import CodingTables
 
 name = "tfc"
@@ -60,7 +60,5 @@ encoder, decoder = OpsEncoder, OpsDecoder
 
 
 def _to_lanes(array: np.ndarray, lanes: int) -> np.ndarray:
-    """[T*S] for one lane, else [S, T], padded with zeros: row 0 is certain, as is its entry 0."""
-    if lanes == 1:
-        return array
-    return np.pad(array, (0, -array.size % lanes)).reshape(-1, lanes).T
+    """[T] for one lane, else [S, T]."""
+    return array if lanes == 1 else fill_lanes(array, lanes).reshape(-1, lanes).T

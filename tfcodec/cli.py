@@ -14,7 +14,6 @@ proved to be sound. `evaluate` and `compare` live in cli_evaluate.py.
 import argparse
 import dataclasses
 import importlib
-import logging
 import math
 import os
 import pathlib
@@ -24,8 +23,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from tfcodec import export, images, metrics, search
-from tfcodec.coding import container
+from tfcodec import export, images, metrics, quiet, search
+from tfcodec.coding import container, range_coder
 from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 from tfcodec.layers import integer
 
@@ -123,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "Show what .tfcd files say, without loading a model.")
     info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
-    command("models", _models, "List the installed models.")
+    command("models", _models, "List the installed models, and the body of the range coder that runs.")
 
     serve = command("export", _export, "Write a model for TF Serving, see docs/serving.md.")
     serve.add_argument("model", metavar="MODEL", help="installed model or folder of an export")
@@ -550,6 +549,7 @@ def _models(arguments: argparse.Namespace) -> int:
                 f"{point['ms_ssim']:.4f} MS-SSIM",
                 sep="  ",
             )
+    print(f"range coder: {range_coder.describe()}")
     return 0
 
 
@@ -600,14 +600,8 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _codec(name: str = "codec"):
     """The module `tfcodec.codec`, or another that needs TensorFlow, loaded when first needed."""
-    quiet_tensorflow()
+    quiet.import_tensorflow()
     return importlib.import_module(f"tfcodec.{name}")
-
-
-def quiet_tensorflow() -> None:
-    """Turns TensorFlow's chatter off; to be called before its first import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _read(path: str, max_pixels: int) -> bytes:

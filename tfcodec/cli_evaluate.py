@@ -12,7 +12,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from tfcodec import cli, comparison, curves, evaluate, export, images, report, worker
+from tfcodec import cli, comparison, curves, evaluate, export, images, quiet, report, worker
 from tfcodec.errors import InputError, ModelError, TfcodecError
 
 DEFAULT_AGAINST = "jpeg,webp,avif"
@@ -107,7 +107,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if len({codec.name for codec in codecs}) < len(codecs):
         arguments.parser.error("two codecs have one name")
 
-    cli.quiet_tensorflow()  # which a model's arithmetic is counted with
+    quiet.import_tensorflow()  # which a model's arithmetic is counted with
     sources = []
 
     def look_at(job) -> None:

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import math
+import os
 
 import numpy as np
 
-from tfcodec import export, images
+from tfcodec import export, images, quiet
 from tfcodec.coding import container as box
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.entropy.slices import SliceDecoder, SliceEncoder, walk
@@ -47,10 +48,13 @@ class Codec:
     """Compresses and decompresses with one exported model.
 
     Args: info: its `export.ModelInfo`.
-    Raises: ModelError if the export is incomplete.
+    Raises: ModelError if the export is incomplete, or in a process that forked from one in which
+        there was a codec; so do `encode` and `decode`.
     """
 
     def __init__(self, info):
+        check_process()
+        quiet.import_tensorflow()
         self.info = info
         self.exported = export.Exported(info)
 
@@ -82,6 +86,7 @@ class Codec:
                 decode fast.
         Raises: InputError for a quality that the model does not have, or a coder that is none.
         """
+        check_process()
         byte = self._quality_byte(quality)
         rung = self.rung(byte)
         if coder not in box.CODER_NAMES:
@@ -117,6 +122,7 @@ class Codec:
         Raises: ModelError for a file of another model, or whose symbols come out other than they
             went in; ContainerError for one whose parts do not fit together.
         """
+        check_process()
         if container.fingerprint != self.info.fingerprint:
             raise ModelError(
                 f"{name}: was written by the model with fingerprint {container.fingerprint.hex()}, "
@@ -178,6 +184,21 @@ class Codec:
         rungs = len(self.info.config["lambdas"]) - 1
         share = byte / box.QUALITY_STEPS / (self.qualities[1] - self.qualities[0])
         return min(share, 1.0) * rungs
+
+
+_process = None  # the one in which there is a codec
+
+
+def check_process():
+    """Raises ModelError in a process that forked from one in which there was a codec: the threads
+    of TensorFlow stay behind, and it would wait for them for ever."""
+    global _process
+    if _process not in (None, os.getpid()):
+        raise ModelError(
+            "tfcodec was used before this process forked, and TensorFlow hangs after a fork; start "
+            'processes by multiprocessing.get_context("spawn"), or use tfcodec in them alone'
+        )
+    _process = os.getpid()
 
 
 @functools.lru_cache(maxsize=4)

@@ -155,6 +155,14 @@ def bodies() -> list[str]:
     return [*names, "plain"]
 
 
+def describe() -> str:
+    """Which body runs in a process that uses TensorFlow; loads nothing."""
+    if os.environ.get(BODY_VARIABLE):
+        return f"{os.environ[BODY_VARIABLE]} ({BODY_VARIABLE})"
+    first = bodies()[0]
+    return f"plain, compiled from {WORTH_COMPILING} symbols on" if first == "compiled" else first
+
+
 def _known() -> str:
     return f"bodies: {', '.join(_BODIES)}; installed: {', '.join(bodies())}"
 

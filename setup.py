@@ -43,6 +43,7 @@ setuptools.setup(
         "numpy>=1.26,<3",
         "pillow>=11",
         "absl-py>=2.0",
+        "tensorboard>=2.17",  # of the curves of training; TensorFlow no longer brings it
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.17,<2.22"],

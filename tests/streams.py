@@ -175,7 +175,9 @@ def main():
             done += some
         if number % 50 == 0 or number == args.cases:
             seconds = time.perf_counter() - start
-            print(f"{2 * number} cases, {done} mutations, {seconds:.0f} s: {dict(ends)}", flush=True)
+            print(
+                f"{2 * number} cases, {done} mutations, {seconds:.0f} s: {dict(ends)}", flush=True
+            )
     faulthandler.cancel_dump_traceback_later()
 
 

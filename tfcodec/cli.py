@@ -122,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "Show what .tfcd files say, without loading a model.")
     info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
-    command("models", _models, "List the installed models, and the body of the range coder that runs.")
+    command(
+        "models", _models, "List the installed models, and the body of the range coder that runs."
+    )
 
     serve = command("export", _export, "Write a model for TF Serving, see docs/serving.md.")
     serve.add_argument("model", metavar="MODEL", help="installed model or folder of an export")

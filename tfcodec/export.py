@@ -438,7 +438,7 @@ def export(
     """
     from tfcodec import models
 
-    values = {v.path: np.float32(np.array(v)) for v in model.variables}
+    values = {v.path: np.float32(v.numpy()) for v in model.variables}
     model = models.weighted(model_name, config, precision)  # training may have computed otherwise
     for variable in model.variables:
         variable.assign(values[variable.path])
@@ -457,7 +457,7 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
     name = name or os.path.basename(directory)
     stored = {}
     for variable in model.variables:
-        for path, array in _stored(variable.path, np.array(variable), weights).items():
+        for path, array in _stored(variable.path, variable.numpy(), weights).items():
             stored[path] = tf.Variable(array, trainable=False)
     module = _module(tf, model, stored)
 
@@ -483,7 +483,7 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
         "stride": model.stride,
         "steps": list(model.parts),
         "tiling": tiles.measure(model),
-        "parameters": int(sum(np.array(v).size for v in model.variables)),
+        "parameters": int(sum(v.numpy().size for v in model.variables)),
         "measured": [],
         **note,
         "weights": places(os.path.join(partial, "1"), arrays),

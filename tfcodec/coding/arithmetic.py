@@ -70,7 +70,8 @@ def decode(rows, starts, stops, lookup, offsets, sizes, words, ats, ends, entrie
         place = lane
         for row in rows[lane::lanes]:
             share = ((offset << 16) + 0xFFFF) // size  # the largest that lies at or below offset
-            high = bisect_right(lookup, share, starts[row], stops[row])
+            start = starts[row]
+            high = bisect_right(lookup, share, start, stops[row])
             low = size * lookup[high - 1] >> 16
             size = (size * lookup[high] >> 16) - low
             offset -= low
@@ -79,7 +80,7 @@ def decode(rows, starts, stops, lookup, offsets, sizes, words, ats, ends, entrie
                 if at < end:
                     offset |= words[at]
                     at += 1
-            entries[place] = high - 1 - starts[row]
+            entries[place] = high - 1 - start
             place += lanes
         offsets[lane], sizes[lane], ats[lane] = offset, size, at
 

@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
     command(
-        "models", _models, "List the installed models, and the body of the range coder that runs."
+        "models", _models, "List the installed models, and say which body of the coder runs."
     )
 
     serve = command("export", _export, "Write a model for TF Serving, see docs/serving.md.")

@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import fuzz
 import numpy as np
 import pytest
 import streams
@@ -43,6 +44,25 @@ def test_an_interval_of_one_grows_with_the_symbol_that_fills_a_lane(body):
     coded = streams.encode(body, tables, 2, steps)
     assert [stream.hex() for stream in coded[0]] == ["00000000", "00000000"]
     assert streams.verdict(body, tables, coded, steps) == ([[0] * 6, [0]], None)
+
+
+def test_mixtures_are_one_stream_in_every_body():
+    tables, prior = fuzz._mixture_prior()
+    random = np.random.RandomState(0)
+    steps = [np.int32(np.rint(random.laplace(0, 9, [1, 1, 5, 1]))) for _ in range(30)]
+
+    def encode(body):
+        encoder = streams.with_body(body, range_coder.RangeEncoder, tables)
+        for symbols in steps:
+            prior.encode(symbols, encoder)
+        return encoder.finish()
+
+    coded = encode("plain")
+    for body in BODIES:
+        assert encode(body) == coded
+        decoder = streams.with_body(body, range_coder.RangeDecoder, tables, *coded)
+        for symbols in steps:
+            assert np.array_equal(prior.decode(symbols.shape, decoder), symbols)
 
 
 def test_our_own_arithmetic_needs_neither_tensorflow_nor_keras():

@@ -1,7 +1,8 @@
 """The `range-coder` package, coder 1 of the file: slower, independent of TensorFlow.
 
-It cross-checks the tables and coder 0. One stream, no lanes. A call codes with one table, so the symbols of a step are coded table by table: rows in
-ascending order, symbols of a row in C order. The package works on files; ours are temporary.
+It cross-checks the tables and coder 0. One stream, no lanes. A call codes with one table, so the
+symbols of a step are coded table by table: rows in ascending order, symbols of a row in C order.
+The package works on files; ours are temporary.
 Any bytes, even none, decode to some symbols of the tables (it reads zeros past the end); whether
 they are the right ones, the file's CRC and checksum tell.
 """

@@ -122,9 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "Show what .tfcd files say, without loading a model.")
     info.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
-    command(
-        "models", _models, "List the installed models, and say which body of the coder runs."
-    )
+    command("models", _models, "List the installed models, and say which body of the coder runs.")
 
     serve = command("export", _export, "Write a model for TF Serving, see docs/serving.md.")
     serve.add_argument("model", metavar="MODEL", help="installed model or folder of an export")

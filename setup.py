@@ -39,7 +39,8 @@ setuptools.setup(
     install_requires=[
         "tensorflow>=2.17,<2.22",
         "keras~=3.15",
-        "range-coder~=1.1",
+        # Coder 1; from Python 3.13 on there is its source alone, which a compiler has to build.
+        'range-coder~=1.1; python_version < "3.13"',
         "numpy>=1.26,<3",
         "pillow>=11",
         "absl-py>=2.0",
@@ -66,6 +67,7 @@ setuptools.setup(
             "matplotlib>=3.8",
             "jax>=0.5",
             "numba>=0.61",
+            "range-coder~=1.1",
             *TFDS,
         ],
     },

@@ -6,9 +6,8 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = (HERE / "tfcodec" / "version.txt").read_text().strip()
-# What it forgets to declare: its metadata are, from 1.17 on, of a later protobuf than TensorFlow
-# 2.17's, and it imports importlib_resources.
-TFDS = ["tensorflow-datasets~=4.9.0", "tensorflow-metadata~=1.16.0", "importlib_resources>=6"]
+# What it forgets to declare: it imports importlib_resources.
+TFDS = ["tensorflow-datasets~=4.9.0", "importlib_resources>=6"]
 
 setuptools.setup(
     name="tfcodec",
@@ -17,7 +16,7 @@ setuptools.setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11,<3.14",
     # The general names `models` and `saved_models` stay out of site-packages: they are installed
     # inside the package, and `from tfcodec.models import ...` works from a checkout and a wheel.
     packages=[
@@ -44,18 +43,21 @@ setuptools.setup(
         "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
     },
     install_requires=[
-        "tensorflow~=2.17.0",
+        "tensorflow>=2.17,<2.22",
         "keras~=3.15",
-        "tensorflow-compression-ops~=2.17.0",
-        "range-coder~=1.1",
-        "numpy>=1.26,<2",
+        # Coder 1; from Python 3.13 on there is its source alone, which a compiler has to build.
+        'range-coder~=1.1; python_version < "3.13"',
+        "numpy>=1.26,<3",
         "pillow>=11",
         "absl-py>=2.0",
+        "tensorboard>=2.17",  # of the curves of training; TensorFlow no longer brings it
     ],
     extras_require={
-        "gpu": ["tensorflow[and-cuda]~=2.17.0"],
+        "gpu": ["tensorflow[and-cuda]>=2.17,<2.22"],
+        "fast": ["numba>=0.61"],  # the range coder, compiled
+        "tfc": ["tensorflow~=2.17.0", "tensorflow-compression-ops~=2.17.0"],  # its first author's
         "eval": ["matplotlib>=3.8", "scipy>=1.11"],
-        "serve": ["grpcio>=1.60", "tensorflow-serving-api~=2.17.0"],
+        "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.17,<2.22"],
         "convert": ["torch>=2.6"],
         "tfds": TFDS,
         "fuzz": ["atheris>=3"],
@@ -67,9 +69,11 @@ setuptools.setup(
             "scipy>=1.11",
             "scikit-image>=0.24",
             "grpcio>=1.60",
-            "tensorflow-serving-api~=2.17.0",
+            "tensorflow-serving-api>=2.17,<2.22",
             "matplotlib>=3.8",
-            "jax~=0.5.0",  # later versions want numpy 2
+            "jax>=0.5",
+            "numba>=0.61",
+            "range-coder~=1.1",
             *TFDS,
         ],
     },

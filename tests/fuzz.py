@@ -222,9 +222,9 @@ def main():
     corpus.mkdir(exist_ok=True)
     # TensorFlow first: only what follows is instrumented.
     import tensorflow  # noqa: F401
-    import tensorflow_compression_ops  # noqa: F401
 
     with atheris.instrument_imports(include=list(PACKAGES)):
+        import tfcodec.coding.arithmetic
         import tfcodec.coding.container
         import tfcodec.coding.mixtures
         import tfcodec.coding.range_coder

@@ -15,7 +15,7 @@ MODELS = pathlib.Path(tfcodec.models.__file__).parent
 # on the line and never from later ones. What is no folder is a module of the package.
 ORDER = (
     ("errors",),
-    ("files", "metrics"),
+    ("files", "metrics", "quiet"),
     ("layers", "coding"),
     ("entropy", "complexity", "quality", "pictures"),
     ("exact",),

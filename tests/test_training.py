@@ -45,7 +45,7 @@ def _model(seed=0, **changes):
 
 def _state(trainer):
     variables = [*trainer.model.variables, *trainer.optimizer.variables]
-    return {v.path: np.array(v) for v in variables}
+    return {v.path: v.numpy() for v in variables}
 
 
 def _records(directory):
@@ -218,17 +218,17 @@ def test_the_update_is_that_of_kerass_adam():
         schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.9, name="adam"
     )
     theirs.build(weights)
-    values, state = [np.array(w) for w in weights], [np.array(v) for v in ours.variables]
+    values, state = [w.numpy() for w in weights], [v.numpy() for v in ours.variables]
     for scale in (5.0, 0.1, 1.0):
         gradients = [np.float32(scale * rng.normal(size=w.shape)) for w in weights]
         state, values, norm = ours.update(state, gradients, values)
         theirs.apply([keras.ops.convert_to_tensor(g) for g in gradients])
         assert float(norm) == pytest.approx(np.sqrt(sum(np.sum(g**2) for g in gradients)), rel=1e-5)
-    known = {v.path: np.array(v) for v in theirs.variables}
+    known = {v.path: v.numpy() for v in theirs.variables}
     for variable, value in zip(ours.variables, state, strict=True):
         np.testing.assert_allclose(value, known[variable.path], rtol=1e-4, atol=1e-7)
     for weight, value in zip(weights, values, strict=True):
-        np.testing.assert_allclose(value, np.array(weight), rtol=1e-5)
+        np.testing.assert_allclose(value, weight.numpy(), rtol=1e-5)
 
 
 def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):
@@ -246,7 +246,7 @@ def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):
 def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_path):
     trainer, weights = training.Trainer(_model(), pictures, SETTINGS), str(tmp_path / "weights")
     trainer.save_weights(weights)
-    known = {v.path.partition("/")[2]: np.array(v) for v in trainer.model.variables}
+    known = {v.path.partition("/")[2]: v.numpy() for v in trainer.model.variables}
     tiny = {"widths": (8, 8), "filters": 8, "latents": 8, "hyper_latents": 8, "slices": (2, 6)}
     model = models.build("ms2020", "compact", **tiny).build_weights()
     with pytest.raises(InputError, match="should be .*, found nothing"):
@@ -256,11 +256,11 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
     taken = [v for v in model.variables if all(v is not other for other in anew)]
     for variable in taken:
         np.testing.assert_array_equal(
-            np.array(variable), known[variable.path.partition("/")[2]], err_msg=variable.path
+            variable.numpy(), known[variable.path.partition("/")[2]], err_msg=variable.path
         )
     # Coding starts at the spread of what those transforms make, and leaves them alone.
     x = np.float32(data.crops(pictures, trainer.plan(0), 64)) / 255
-    before = [np.array(v) for v in taken]
+    before = [v.numpy() for v in taken]
     model.start_rates(x)
     assert all(np.array_equal(v, old) for v, old in zip(taken, before, strict=True))
     y = np.concatenate(model.analysis(x, np.full([len(x)], 3.5, np.float32))[1:], axis=-1)

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import math
+import os
 
 import numpy as np
 
-from tfcodec import pictures
+from tfcodec import pictures, quiet
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.coding.container import Container, pack, symbols_checksum, unpack
 from tfcodec.coding.format import CODER_NAMES
@@ -43,11 +44,15 @@ class Encoded:
 class Codec:
     """Compresses and decompresses with one exported model; has no state but the model.
 
+
     Args: info: its `installed.ModelInfo`.
-    Raises: ModelError if the export is incomplete.
+    Raises: ModelError if the export is incomplete, or in a process that forked from one in which
+        there was a codec; so do `encode` and `decode`.
     """
 
     def __init__(self, info):
+        check_process()
+        quiet.import_tensorflow()
         self.info, self.ladder = info, info.ladder
         self.exported = loaded.Exported(info)
 
@@ -73,6 +78,7 @@ class Codec:
         Raises: InputError for a quality that the model does not have, a coder that is none, or a
             size that no file can have.
         """
+        check_process()
         encode = functools.partial(
             self._encode, picture, coder=coder, lanes=lanes, progress=progress
         )
@@ -96,10 +102,11 @@ class Codec:
         rung = self.ladder.rung(byte)
         if coder not in CODER_NAMES:
             raise InputError(f"there is no coder {coder!r}; coders: {', '.join(CODER_NAMES)}")
+        shapes = self.exported.shapes(picture.height, picture.width)
+        symbols = sum(math.prod(shape) for shape in shapes)
         if lanes == "serving":
-            shapes = self.exported.shapes(picture.height, picture.width)
-            lanes = serving_lanes(sum(math.prod(shape) for shape in shapes))
-        encoder = open_encoder(CODER_NAMES.index(coder), self.exported.tables, lanes)
+            lanes = serving_lanes(symbols)
+        encoder = open_encoder(CODER_NAMES.index(coder), self.exported.tables, lanes, symbols)
         visitor = StepEncoder(self.exported.analysis(picture.rgb, rung, progress), encoder)
         y_hat = walk(self.exported, visitor)
         streams, escapes = encoder.finish()
@@ -126,6 +133,7 @@ class Codec:
         Raises: ModelError for a file of another model, or whose symbols come out other than they
             went in; ContainerError for one whose parts do not fit together.
         """
+        check_process()
         if container.fingerprint != self.info.fingerprint:
             raise ModelError(
                 f"{name}: was written by the model with fingerprint {container.fingerprint.hex()}, "
@@ -139,10 +147,16 @@ class Codec:
         height, width, alpha = container.height, container.width, None
         if container.alpha is not None:
             alpha = pictures.alpha_from_png(container.alpha, height, width, name)
+        shapes = self.exported.shapes(height, width)
         decoder = open_decoder(
-            container.coder, self.exported.tables, container.streams, container.escapes, name
+            container.coder,
+            self.exported.tables,
+            container.streams,
+            container.escapes,
+            name,
+            sum(math.prod(shape) for shape in shapes),
         )
-        visitor = StepDecoder(self.exported.shapes(height, width), decoder)
+        visitor = StepDecoder(shapes, decoder)
         y_hat = walk(self.exported, visitor)
         decoder.finish()
         if symbols_checksum(visitor.symbols) != container.checksum:
@@ -164,6 +178,21 @@ class Codec:
             mean = (rgb.sum(axis=2, dtype=np.uint16) + 1) // 3
             rgb[:] = mean[..., None]
         return pictures.Picture(rgb=np.ascontiguousarray(rgb), gray=size.gray, alpha=alpha)
+
+
+_process = None  # the one in which there is a codec
+
+
+def check_process():
+    """Raises ModelError in a process that forked from one in which there was a codec: the threads
+    of TensorFlow stay behind, and it would wait for them for ever."""
+    global _process
+    if _process not in (None, os.getpid()):
+        raise ModelError(
+            "tfcodec was used before this process forked, and TensorFlow hangs after a fork; start "
+            'processes by multiprocessing.get_context("spawn"), or use tfcodec in them alone'
+        )
+    _process = os.getpid()
 
 
 @functools.lru_cache(maxsize=4)

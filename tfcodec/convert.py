@@ -391,7 +391,7 @@ def _taps(layer, dot):
     for k, band in enumerate(("ll", "lh", "hl", "hh")):
 
         def one_row(value, k=k):
-            taps = np.array(layer.analysis_taps)
+            taps = layer.analysis_taps.numpy()
             taps[k] = value[0, 0]
             return taps
 

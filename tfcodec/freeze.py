@@ -49,7 +49,7 @@ def freeze(info, directory, pictures, profile=specification.DEFAULT_PROFILE, nam
         raise ModelError(f"{info.name} stays portable: no, since {error}") from error
     for prior in model.layers:
         if isinstance(prior, FactorizedPrior):
-            quantiles = np.array(prior.quantiles)
+            quantiles = prior.quantiles.numpy()
             quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
             prior.quantiles.assign(quantiles)
     with exact.Calibration(networks) as calibration:

@@ -1,19 +1,33 @@
-"""Laws of the TFC coder, and those that both coders share."""
+"""Laws of coder 0 in each of its bodies, and those that both coders share."""
 
 import math
 
 import numpy as np
 import pytest
-import tensorflow_compression_ops as tfc
 
-from tfcodec.coding import RANGE_CODER, TFC, CodingTables, open_decoder, open_encoder
+from tfcodec.coding import RANGE_CODER, TFC, CodingTables, open_decoder, open_encoder, range_coder
 from tfcodec.coding.format import MAX_LANES
 from tfcodec.errors import ContainerError
 
+BODIES = ("plain", "compiled", "tfc")
 CODERS = pytest.mark.parametrize(
-    ("coder", "lanes"), [(TFC, 1), (TFC, 16), (TFC, 256), (RANGE_CODER, 1)]
+    ("coder", "lanes"),
+    [*((body, lanes) for body in BODIES for lanes in (1, 16, 256)), ("range-coder", 1)],
+    indirect=["coder"],
 )
-EITHER = pytest.mark.parametrize("coder", [TFC, RANGE_CODER])
+EITHER = pytest.mark.parametrize("coder", [*BODIES, "range-coder"], indirect=True)
+EVERY_BODY = pytest.mark.parametrize("coder", BODIES, indirect=True)
+
+
+@pytest.fixture
+def coder(request, monkeypatch):
+    """The number of the coder that a test names, or that of coder 0 in the body that it names."""
+    if request.param not in BODIES:
+        return RANGE_CODER
+    if request.param not in range_coder.bodies():
+        pytest.skip(f"the body {request.param} is not installed")
+    monkeypatch.setenv(range_coder.BODY_VARIABLE, request.param)
+    return TFC
 
 
 def laplace_row(scale):
@@ -164,38 +178,43 @@ def test_a_hostile_stream_ends_in_symbols_or_a_container_error(coder, lanes, dam
             assert str(error).startswith("k.tfcd: ")
 
 
-def test_one_lane_is_the_bare_op():
+@EVERY_BODY
+def test_one_lane_is_the_bare_op(coder):
+    tfc = pytest.importorskip("tensorflow_compression_ops")
     ((indexes, symbols),) = sample(10, [(3000,)])
     entries, _ = TABLES.to_entries(indexes, symbols)
     handle = tfc.create_range_encoder([], TABLES.lookup)
     handle = tfc.entropy_encode_index(handle, indexes, entries)
     stream = tfc.entropy_encode_finalize(handle).numpy()
-    assert encode(TFC, [(indexes, symbols)])[0] == (stream,)
+    assert encode(coder, [(indexes, symbols)])[0] == (stream,)
 
 
-def test_symbols_go_to_the_lanes_in_turn():
+@EVERY_BODY
+def test_symbols_go_to_the_lanes_in_turn(coder):
     ((indexes, symbols),) = sample(11, [(1000,)])
-    streams, _ = encode(TFC, [(indexes, symbols)], lanes=16)
+    streams, _ = encode(coder, [(indexes, symbols)], lanes=16)
     for lane in range(16):
         alone = [(indexes[lane::16], symbols[lane::16])]
-        assert encode(TFC, alone)[0] == (streams[lane],)
+        assert encode(coder, alone)[0] == (streams[lane],)
 
 
-def test_the_number_of_steps_does_not_change_the_stream():
+@EVERY_BODY
+def test_the_number_of_steps_does_not_change_the_stream(coder):
     ((indexes, symbols),) = sample(12, [(960,)])
     for lanes in (1, 16):
         parts = [(indexes[at : at + 96], symbols[at : at + 96]) for at in range(0, 960, 96)]
-        assert encode(TFC, parts, lanes) == encode(TFC, [(indexes, symbols)], lanes)
+        assert encode(coder, parts, lanes) == encode(coder, [(indexes, symbols)], lanes)
 
 
-def test_the_stream_is_pinned_to_the_byte():
+@EVERY_BODY
+def test_the_stream_is_pinned_to_the_byte(coder):
     tables = CodingTables.build([([0.5, 0.25, 0.125, 0.125], -1), ([0.2] * 5, 0)])
     steps = [
         (np.int32([1, 1, 2, 1, 2, 2]), np.int32([-1, 1, 3, 0, 0, 2])),
         (np.int32([2, 1, 1, 1]), np.int32([1, 500, -1, 0])),
     ]
-    assert encode(TFC, steps, tables=tables) == ((bytes.fromhex("6b46bb"),), (500,))
-    streams, _ = encode(TFC, steps, lanes=4, tables=tables)
+    assert encode(coder, steps, tables=tables) == ((bytes.fromhex("6b46bb"),), (500,))
+    streams, _ = encode(coder, steps, lanes=4, tables=tables)
     assert [stream.hex() for stream in streams] == ["06", "d3", "9a", "a0"]
 
 

@@ -85,7 +85,7 @@ def test_descent_on_the_quantile_loss_finds_median_and_tails(prior):
 
     for _ in range(600):
         step()
-    at = np.array(prior.logits(tf.constant(np.array(prior.quantiles)[:, None, :])))[:, 0]
+    at = np.array(prior.logits(tf.constant(prior.quantiles.numpy()[:, None, :])))[:, 0]
     cumulative = 1 / (1 + np.exp(-at.astype(np.float64)))
     np.testing.assert_allclose(cumulative[:, 1], 0.5, atol=0.01)
     np.testing.assert_allclose(cumulative[:, 0], TAIL_MASS / 2, rtol=0.1)

@@ -59,7 +59,7 @@ def test_weights_read_without_tensorflow_are_the_models(tiny):
     subprocess.run([sys.executable, "-c", code, info.path, path], check=True)
     with np.load(path) as weights:
         for variable in model.variables:
-            np.testing.assert_array_equal(weights[variable.path], np.array(variable))
+            np.testing.assert_array_equal(weights[variable.path], variable.numpy())
 
 
 def test_training_starts_from_an_export(tiny):
@@ -67,7 +67,7 @@ def test_training_starts_from_an_export(tiny):
     other, _ = tiny_exports.tiny_model()
     other.variables[0].assign(np.zeros(other.variables[0].shape))
     training.initialise(other, info.path)
-    np.testing.assert_array_equal(np.array(other.variables[0]), np.array(model.variables[0]))
+    np.testing.assert_array_equal(other.variables[0].numpy(), model.variables[0].numpy())
     wider, _ = tiny_exports.tiny_model(latents=9)
     with pytest.raises(
         InputError, match=r"conv3/kernel should be \[5, 5, 8, 9\], found \[5, 5, 8, 8\]"
@@ -82,7 +82,7 @@ def test_the_fingerprint_follows_the_weights_and_nothing_else(tiny, tmp_path):
         model, str(tmp_path / "same"), "mbt2018_mean", "compact", config, weights="float32"
     )
     assert same.fingerprint == info.fingerprint
-    model.variables[0].assign(np.array(model.variables[0]) * 1.01)
+    model.variables[0].assign(model.variables[0].numpy() * 1.01)
     other = write.write(
         model, str(tmp_path / "other"), "mbt2018_mean", "compact", config, weights="float32"
     )
@@ -202,7 +202,7 @@ def test_a_weight_first_used_in_a_loop_serves_what_follows():
             return x + weight.value
 
     np.testing.assert_array_equal(twice(tf.constant([1.0])), [12.0])
-    np.testing.assert_array_equal(np.array(weight), [2.0])
+    np.testing.assert_array_equal(weight.numpy(), [2.0])
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_an_export_in_int8_computes_with_its_integers_and_scales(in_integers, tm
     assert set(weights) == {variable.path for variable in model.variables}
     stored = stored_weights(info)
     for variable in model.variables:
-        exact, value = np.array(variable), weights[variable.path]
+        exact, value = variable.numpy(), weights[variable.path]
         if stored[variable.path].dtype == np.int8:
             scale = stored[variable.path + "/scale"]
             np.testing.assert_array_equal(value, np.float32(stored[variable.path]) * scale)

@@ -11,7 +11,7 @@ def perturbed(layer):
     layer.build(SHAPE)
     random = np.random.default_rng(0)
     for weight in layer.weights:
-        value = np.array(weight)
+        value = weight.numpy()
         weight.assign(value + 0.1 * random.standard_normal(value.shape).astype(np.float32))
     return layer
 

@@ -18,7 +18,7 @@ def perturbed(layer, shape, scale, seed=0):
     layer.build(shape)
     random = np.random.default_rng(seed)
     for weight in layer.weights:
-        value = np.array(weight)
+        value = weight.numpy()
         fan_in = max(1, np.prod(value.shape[:-1]))
         noise = scale / np.sqrt(fan_in) * random.standard_normal(value.shape)
         weight.assign(value + np.float32(noise))

@@ -24,9 +24,9 @@ def tiny():
     config = models.config("gllmm", "compact", **TINY)
     model = models.module("gllmm").build(config, name="gllmm").build_weights()
     for kernel in (model.context.kernel, model.hyper_synthesis.weights[-2]):
-        kernel.assign(3 * np.array(kernel))  # parameters that differ from place to place
+        kernel.assign(3 * kernel.numpy())  # parameters that differ from place to place
     for last in (model.transform.layers[-2], model.hyper_analysis.layers[-1]):
-        last.kernel.assign(0.15 * np.array(last.kernel))  # latents that the priors expect
+        last.kernel.assign(0.15 * last.kernel.numpy())  # latents that the priors expect
     return model, config
 
 

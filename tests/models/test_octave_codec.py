@@ -86,7 +86,7 @@ def test_every_weight_receives_a_gradient(variant):
             weight.assign_add(np.random.default_rng(1).normal(0, 0.05, weight.shape))
     if config.hyper_layers == 2:  # symbols of z2 that are not all zero
         for conv in (model.top_analysis.stages[-1].high, model.top_analysis.stages[-1].low):
-            conv.kernel.assign(30 * np.array(conv.kernel))
+            conv.kernel.assign(30 * conv.kernel.numpy())
     found = gradients(
         lambda: losses.rate_distortion(model, x, rung, keys, progress=0.0)[0],
         model.trainable_weights,

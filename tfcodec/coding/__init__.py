@@ -1,9 +1,9 @@
 """Symbols to bytes and back. Which coder should I use?
 
-The default, coder 0 (`tfc`, range_coder.py): TensorFlow Compression's range coder. With one lane
-files are smallest; with many lanes, stock TensorFlow decodes the same streams fast (serving).
-Coder 1 (`range-coder`, reference_coder.py) is slower and independent of TensorFlow: to cross-check,
-or where the ops do not load. Both take the same steps and give the same symbols:
+The default, coder 0 (`tfc`, range_coder.py): TensorFlow Compression's range coder, in a body of our
+own or its. With one lane files are smallest; with many lanes, stock TensorFlow decodes the same
+streams fast (serving). Coder 1 (`range-coder`, reference_coder.py) is an independent package: to
+cross-check. Both take the same steps and give the same symbols:
 
     encoder = open_encoder(TFC, tables)           decoder = open_decoder(TFC, tables, streams, ...)
     encoder.write(indexes, symbols)  # per step   symbols = decoder.read(indexes)  # per step
@@ -36,13 +36,13 @@ def serving_lanes(symbols: int) -> int:
     return lanes
 
 
-def open_encoder(coder: int, tables: CodingTables, lanes: int = 1):
+def open_encoder(coder: int, tables: CodingTables, lanes: int = 1, symbols: int = 0):
     """An encoder of that number; see `RangeEncoder`.
 
     Raises: ModelError if its package is missing; ValueError on an unknown coder or lanes.
     """
     encoder, _ = _load(coder)
-    return encoder(tables, lanes)
+    return encoder(tables, lanes, symbols)
 
 
 def open_decoder(
@@ -51,13 +51,14 @@ def open_decoder(
     streams: tuple[bytes, ...],
     escapes: tuple[int, ...] = (),
     name: str = "input",
+    symbols: int = 0,
 ):
     """A decoder of that number; see `RangeDecoder`.
 
     Raises: ModelError if its package is missing; ValueError on an unknown coder.
     """
     _, decoder = _load(coder)
-    return decoder(tables, streams, escapes, name)
+    return decoder(tables, streams, escapes, name, symbols)
 
 
 def _load(coder: int) -> tuple[type, type]:

@@ -1,21 +1,36 @@
-"""TensorFlow Compression's range coder, coder 0 of the file: the fast one, needs its C++ ops.
+"""TensorFlow Compression's range coder, coder 0 of the file, in the body that suits the process.
 
-The ops are quick and trusting, so nothing reaches them unchecked: tables have positive precision
-only (in-line escapes can hang on hostile streams), rows and entries are in range, shapes come from
-the caller and never from the stream, and a handle is never sliced. Decoding any bytes then ends,
-with some symbols; whether they are the right ones, the file's CRC and checksum tell.
+Three bodies write and read the same bytes:
 
-With S lanes, the symbols of a step go to the lanes in turn: symbol i to lane i mod S. Each step
-fills its last row with entries of the certain table, which cost nothing.
+    tfc       TensorFlow Compression's C++ ops, where they load and TensorFlow is there anyway
+    compiled  our own arithmetic compiled by numba, where that is installed and pays
+    plain     our own arithmetic in plain Python, everywhere
+
+The environment variable TFCODEC_CODER_BODY names one in place of this choice.
+
+Nothing reaches a body unchecked: rows and entries are in range, and shapes come from the caller,
+never from the stream. Decoding any bytes then ends, with some symbols; whether they are the right
+ones, the file's CRC and checksum tell. Importing this module imports neither TensorFlow nor numba.
+
+With S lanes, the symbols of a step go to the lanes in turn: symbol i to lane i mod S.
 """
 
-import numpy as np
-import tensorflow as tf
-import tensorflow_compression_ops as tfc
+import functools
+import importlib.util
+import os
+import sys
+from importlib import metadata
 
+import numpy as np
+
+from tfcodec.coding import arithmetic
 from tfcodec.coding.container import MAX_LANES
 from tfcodec.coding.tables import CodingTables, EscapeReader
-from tfcodec.errors import ContainerError
+from tfcodec.errors import ContainerError, ModelError
+
+BODY_VARIABLE = "TFCODEC_CODER_BODY"
+# Symbols from which on loading numba and the compiled functions takes less time than it saves.
+WORTH_COMPILING = 1_500_000
 
 
 class RangeEncoder:
@@ -25,18 +40,16 @@ class RangeEncoder:
         tables: of the model.
         lanes: independent streams, a power of two up to 1024; more lanes let stock TensorFlow
             decode faster, and cost about half a byte each.
-    Raises: ValueError on another number of lanes.
+        symbols: how many there will be, as far as that is known.
+    Raises: ValueError on another number of lanes; ModelError as `choose_body`.
     """
 
-    def __init__(self, tables: CodingTables, lanes: int = 1):
+    def __init__(self, tables: CodingTables, lanes: int = 1, symbols: int = 0):
         if not 1 <= lanes <= MAX_LANES or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two from 1 to {MAX_LANES}, got {lanes}")
         self._tables = tables
-        self._lanes = lanes
         self._escapes: list[int] = []
-        with tf.device("CPU"):
-            shape = () if lanes == 1 else (lanes,)
-            self._handle = tfc.create_range_encoder(shape, tables.lookup)
+        self._lanes = choose_body(symbols).encoder(tables, lanes)
 
     def write(self, indexes: np.ndarray, symbols: np.ndarray) -> None:
         """Takes the symbols of one step, int32 of any one shape, in C order.
@@ -46,7 +59,7 @@ class RangeEncoder:
         entries, escaped = self._tables.to_entries(indexes, symbols)
         if escaped.any():
             self._escapes += symbols[escaped].tolist()
-        self._encode(indexes, entries)
+        self._lanes.encode(indexes.reshape(-1), entries.reshape(-1))
 
     def write_entries(self, indexes: np.ndarray, entries: np.ndarray) -> None:
         """Takes entries of their tables as they are, int32 of the shape of `indexes`; no escapes.
@@ -54,20 +67,12 @@ class RangeEncoder:
         Raises: ValueError as `CodingTables.check_entries`.
         """
         self._tables.check_entries(indexes, entries)
-        self._encode(indexes, entries)
-
-    def _encode(self, indexes: np.ndarray, entries: np.ndarray) -> None:
-        with tf.device("CPU"):
-            self._handle = tfc.entropy_encode_index(
-                self._handle, _to_lanes(indexes, self._lanes), _to_lanes(entries, self._lanes)
-            )
+        self._lanes.encode(indexes.reshape(-1), entries.reshape(-1))
 
     def finish(self) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         """The streams, one per lane, and the escapes in coding order. Ends the encoder."""
-        handle, self._handle = self._handle, None  # the op would go on from a stale state
-        with tf.device("CPU"):
-            streams = tfc.entropy_encode_finalize(handle).numpy()
-        return tuple(np.atleast_1d(streams).tolist()), tuple(self._escapes)
+        lanes, self._lanes = self._lanes, None  # a body would go on from a stale state
+        return lanes.finish(), tuple(self._escapes)
 
 
 class RangeDecoder:
@@ -77,7 +82,8 @@ class RangeDecoder:
         tables: of the model.
         streams, escapes: of the file.
         name: what to call the file in an error.
-    Raises: ContainerError if an escape is beyond +-32767.
+        symbols: how many there will be, as far as that is known.
+    Raises: ContainerError if an escape is beyond +-32767; ModelError as `choose_body`.
     """
 
     def __init__(
@@ -86,17 +92,14 @@ class RangeDecoder:
         streams: tuple[bytes, ...],
         escapes: tuple[int, ...] = (),
         name: str = "input",
+        symbols: int = 0,
     ):
         lanes = len(streams)
-        if not 1 <= lanes <= MAX_LANES:  # the op crashes without lanes
+        if not 1 <= lanes <= MAX_LANES:
             raise ContainerError(f"{name}: found {lanes} lanes, expected 1 to {MAX_LANES}")
         self._tables = tables
-        self._lanes = lanes
         self._escapes = EscapeReader(escapes, name)
-        with tf.device("CPU"):
-            self._handle = tfc.create_range_decoder(
-                streams[0] if lanes == 1 else np.array(streams, object), tables.lookup
-            )
+        self._lanes = choose_body(symbols).decoder(tables, streams)
 
     def read(self, indexes: np.ndarray) -> np.ndarray:
         """The symbols of the next step, int32 of the shape of `indexes`, which are int32 too.
@@ -113,22 +116,87 @@ class RangeDecoder:
         Raises: ValueError on indexes that name no row.
         """
         self._tables.check_indexes(indexes)
-        rows = _to_lanes(indexes, self._lanes)
-        with tf.device("CPU"):
-            self._handle, entries = tfc.entropy_decode_index(
-                self._handle, rows, rows.shape[-1:], tf.int32
-            )
-        # The transpose back to symbol order; one lane is in order already.
-        return entries.numpy().T.reshape(-1)[: indexes.size].reshape(indexes.shape)
+        return self._lanes.decode(indexes.reshape(-1)).reshape(indexes.shape)
 
     def finish(self) -> None:
         """Raises ContainerError if escapes are left over."""
         self._escapes.finish()
 
 
-def _to_lanes(array: np.ndarray, lanes: int) -> np.ndarray:
-    """[T*S] for one lane, else [S, T], padded with zeros: row 0 is certain, as is its entry 0."""
-    flat = array.reshape(-1)
-    if lanes == 1:
-        return flat
-    return np.pad(flat, (0, -flat.size % lanes)).reshape(-1, lanes).T
+# ------------------------------------------------------------------------------- which body runs
+
+_expected = 0  # symbols that this process has opened coders for
+
+
+def choose_body(symbols: int = 0):
+    """The body for a picture of so many symbols: an `Arithmetic`, or the module `tfc_ops`.
+
+    A process that codes many pictures in plain Python compiles after some of them.
+    Raises: ModelError if the environment names a body that there is none of.
+    """
+    global _expected
+    _expected += symbols
+    wish = os.environ.get(BODY_VARIABLE)
+    if wish:
+        body = _BODIES[wish]() if wish in _BODIES else None
+        if body is None:
+            raise ModelError(f"{BODY_VARIABLE}={wish}: cannot be loaded here; {_known()}")
+        return body
+    # TensorFlow alone takes longer to import than a large picture to code.
+    body = _tfc() if "tensorflow" in sys.modules else None
+    if body is None and _expected >= WORTH_COMPILING:
+        body = arithmetic.compiled()
+    return body or arithmetic.PLAIN
+
+
+def bodies() -> list[str]:
+    """Names of the bodies that are installed, the preferred one first; loads none."""
+    names = ["tfc"] * _ops_match() + ["compiled"] * bool(importlib.util.find_spec("numba"))
+    return [*names, "plain"]
+
+
+def describe() -> str:
+    """Which body runs in a process that uses TensorFlow; loads nothing."""
+    if os.environ.get(BODY_VARIABLE):
+        return f"{os.environ[BODY_VARIABLE]} ({BODY_VARIABLE})"
+    first = bodies()[0]
+    return f"plain, compiled from {WORTH_COMPILING} symbols on" if first == "compiled" else first
+
+
+def _known() -> str:
+    return f"bodies: {', '.join(_BODIES)}; installed: {', '.join(bodies())}"
+
+
+def _ops_match() -> bool:
+    """Whether TensorFlow Compression's ops are installed, for this very release of TensorFlow.
+
+    They are built for one, and what they do in another is not defined.
+    """
+    releases = []
+    for names in (("tensorflow", "tensorflow-cpu"), ("tensorflow-compression-ops",)):
+        for name in names:
+            try:
+                releases.append(metadata.version(name).split(".")[:2])
+                break
+            except metadata.PackageNotFoundError:
+                continue
+    return len(releases) == 2 and releases[0] == releases[1]
+
+
+@functools.cache
+def _tfc():
+    """TensorFlow Compression's ops, None if they do not load."""
+    if not _ops_match():
+        return None
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return None
+    try:
+        from tfcodec.coding import tfc_ops
+    except (ImportError, tf.errors.OpError):
+        return None
+    return tfc_ops
+
+
+_BODIES = {"tfc": _tfc, "compiled": arithmetic.compiled, "plain": lambda: arithmetic.PLAIN}

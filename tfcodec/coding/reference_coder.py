@@ -1,8 +1,8 @@
 """The `range-coder` package, coder 1 of the file: slower, independent of TensorFlow.
 
-It cross-checks the tables and reads files where the ops of coder 0 cannot load. One stream, no
-lanes. A call codes with one table, so the symbols of a step are coded table by table: rows in
-ascending order, symbols of a row in C order. The package works on files; ours are temporary.
+It cross-checks the tables and coder 0. One stream, no lanes. A call codes with one table, so the
+symbols of a step are coded table by table: rows in ascending order, symbols of a row in C order.
+The package works on files; ours are temporary.
 Any bytes, even none, decode to some symbols of the tables (it reads zeros past the end); whether
 they are the right ones, the file's CRC and checksum tell.
 """
@@ -19,12 +19,13 @@ from tfcodec.errors import ContainerError, InputError
 
 
 class ReferenceEncoder:
-    """Collects the symbols of an image, then codes them; the interface of `RangeEncoder`.
+    """Collects the symbols of an image, then codes them; the interface of `RangeEncoder`, which
+    alone asks for the number of symbols.
 
     Raises: ValueError unless `lanes` is 1.
     """
 
-    def __init__(self, tables: CodingTables, lanes: int = 1):
+    def __init__(self, tables: CodingTables, lanes: int = 1, symbols: int = 0):
         if lanes != 1:
             raise ValueError(f"the coder range-coder has one lane, got {lanes}")
         self._tables = tables
@@ -75,6 +76,7 @@ class ReferenceDecoder:
         streams: tuple[bytes, ...],
         escapes: tuple[int, ...] = (),
         name: str = "input",
+        symbols: int = 0,
     ):
         if len(streams) != 1:
             raise ContainerError(

@@ -77,8 +77,8 @@ class CodingTables:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, _int32(field.name, getattr(self, field.name)))
         self.validate()
-        starts = np.cumsum(self.sizes + 2) - (self.sizes + 2)
-        object.__setattr__(self, "_starts", starts)
+        # Place in `lookup` of each row's 0, and its last entry.
+        object.__setattr__(self, "starts", np.cumsum(self.sizes + 2) - self.sizes - 1)
         object.__setattr__(self, "_escape", self.sizes - 1)
 
     @classmethod
@@ -127,7 +127,7 @@ class CodingTables:
 
     def cdf(self, row: int) -> np.ndarray:
         """The cumulative distribution of one row, int32 [size + 1]."""
-        start = self._starts[row] + 1
+        start = self.starts[row]
         return self.lookup[start : start + self.sizes[row] + 1]
 
     def check_indexes(self, indexes: np.ndarray) -> None:
@@ -200,7 +200,7 @@ class CodingTables:
         An escape costs its entry here; its bytes in the side list come on top.
         """
         entries, _ = self.to_entries(indexes, symbols)
-        low = self._starts[indexes] + 1 + entries
+        low = self.starts[indexes] + entries
         return PRECISION - np.log2(self.lookup[low + 1] - self.lookup[low])
 
     def _blocks(self, indexes: np.ndarray, *arrays: np.ndarray):

@@ -1,13 +1,12 @@
 """What a command says and to whom: results, notices, failures, progress."""
 
 import dataclasses
-import logging
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
 
+from tfcodec import quiet
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import installed
 
@@ -100,16 +99,10 @@ class Console:
 
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
-    quiet_tensorflow()
+    quiet.import_tensorflow()
     from tfcodec import codec
 
     return codec.open_model(info)
-
-
-def quiet_tensorflow() -> None:
-    """Turns TensorFlow's chatter off; to be called before its first import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def result_line(name: str, picture, size: int, seconds: float) -> str:

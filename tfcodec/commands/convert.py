@@ -2,8 +2,9 @@
 
 import argparse
 
+from tfcodec import quiet
 from tfcodec.commands.arguments import add_command, parse_positive
-from tfcodec.commands.console import Console, quiet_tensorflow
+from tfcodec.commands.console import Console
 from tfcodec.convert import SOURCES, convert
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import weights
@@ -51,7 +52,7 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     console = Console(files=1)
-    quiet_tensorflow()
+    quiet.import_tensorflow()
     try:
         info = convert(
             arguments.source,

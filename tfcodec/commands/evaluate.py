@@ -8,6 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
+from tfcodec import quiet
 from tfcodec.commands.arguments import (
     add_command,
     add_max_pixels,
@@ -16,7 +17,7 @@ from tfcodec.commands.arguments import (
     parse_quality,
 )
 from tfcodec.commands.compare import need_extra_eval, title
-from tfcodec.commands.console import Console, Job, quiet_tensorflow
+from tfcodec.commands.console import Console, Job
 from tfcodec.errors import ModelError, TfcodecError
 from tfcodec.evaluation import comparison, contenders, curves, report
 from tfcodec.evaluation.run import Evaluation, Task, read_source
@@ -98,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len({codec.name for codec in codecs}) < len(codecs):
         arguments.parser.error("two codecs have one name")
 
-    quiet_tensorflow()  # which a model's arithmetic is counted with
+    quiet.import_tensorflow()  # which a model's arithmetic is counted with
     sources = []
 
     def look_at(job) -> None:

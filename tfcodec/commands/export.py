@@ -3,8 +3,9 @@
 import argparse
 import pathlib
 
+from tfcodec import quiet
 from tfcodec.commands.arguments import add_command, parse_positive
-from tfcodec.commands.console import Console, Job, quiet_tensorflow
+from tfcodec.commands.console import Console, Job
 from tfcodec.exports import installed
 
 
@@ -39,7 +40,7 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         info = installed.find(job.source)
-        quiet_tensorflow()
+        quiet.import_tensorflow()
         from tfcodec.serving.export import export
 
         limits = arguments.max_pixels, arguments.max_turns

@@ -2,9 +2,9 @@
 
 import argparse
 
-from tfcodec import pictures
+from tfcodec import pictures, quiet
 from tfcodec.commands.arguments import add_command, add_max_pixels
-from tfcodec.commands.console import Console, Job, quiet_tensorflow
+from tfcodec.commands.console import Console, Job
 from tfcodec.exact import specification
 from tfcodec.exports import installed
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         info = installed.find(job.source)
         shown = [pictures.read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
-        quiet_tensorflow()
+        quiet.import_tensorflow()
         from tfcodec.freeze import freeze
 
         frozen = freeze(info, arguments.output, shown, arguments.profile)

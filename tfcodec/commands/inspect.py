@@ -6,7 +6,7 @@ Neither decodes nor loads anything, and TensorFlow is not imported.
 import argparse
 import pathlib
 
-from tfcodec.coding import container
+from tfcodec.coding import container, range_coder
 from tfcodec.coding.format import (
     CODER_NAMES,
     DEFAULT_MAX_PIXELS,
@@ -25,7 +25,9 @@ def add(commands) -> None:
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
 
-    add_command(commands, "models", list_models, "List the installed models.")
+    add_command(
+        commands, "models", list_models, "List the installed models and the range coder's body."
+    )
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -90,4 +92,5 @@ def list_models(arguments: argparse.Namespace) -> int:
                 f"{point['ms_ssim']:.4f} MS-SSIM",
                 sep="  ",
             )
+    print(f"range coder: {range_coder.describe()}")
     return 0

@@ -48,7 +48,7 @@ def write(
     """
     from tfcodec import models
 
-    values = {v.path: np.float32(np.array(v)) for v in model.variables}
+    values = {v.path: np.float32(v.numpy()) for v in model.variables}
     model = models.build_with_weights(
         model_name, config, precision
     )  # training may have computed otherwise
@@ -68,7 +68,7 @@ def save(model, directory, model_name, preset, config, name=None, weights="bfloa
     check_target(directory)
     stored = {}
     for variable in model.variables:
-        for path, array in stored_arrays(variable.path, np.array(variable), weights).items():
+        for path, array in stored_arrays(variable.path, variable.numpy(), weights).items():
             stored[path] = tf.Variable(array, trainable=False)
     module = graph.build_module(model, stored)
     arrays = {path: variable.numpy() for path, variable in stored.items()}
@@ -104,7 +104,7 @@ def _describe(model, note):
         "stride": model.stride,
         "steps": list(model.parts),
         "tiling": tiles.measure(model),
-        "parameters": int(sum(np.array(v).size for v in model.variables)),
+        "parameters": int(sum(v.numpy().size for v in model.variables)),
         "measured": [],
         **note,
     }

@@ -73,7 +73,7 @@ def parser():
     flags.add_argument(
         "--weights_dir",
         metavar="DIR",
-        help="with every checkpoint, also write the averaged weights there, for --init_from",
+        help="also write the averaged weights there, half as large, for --init_from",
     )
     flags.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
     flags.add_argument(
@@ -106,7 +106,7 @@ def parser():
             f"--{field.name}",
             type=type(field.default),
             default=field.default,
-            help=f"default {field.default}",
+            help=f"{field.metadata['help']}; default {field.default or repr(field.default)}",
         )
     return flags
 
@@ -227,7 +227,8 @@ def train(args, config, settings):
         export.check_target(args.export)
     training.set_precision(settings)
     with training.backend().scope(args.strategy, args.deterministic):
-        trainer, validation = prepared(args, config, settings)
+        with training.backend().host():
+            trainer, validation = prepared(args, config, settings)
         if trainer.backend.chief:
             os.makedirs(args.run_dir, exist_ok=True)
             with open(os.path.join(args.run_dir, "model.json"), "w") as file:

@@ -22,58 +22,101 @@ from keras import ops
 
 from tfcodec import checkpoint, complexity, data, losses, metrics, models
 from tfcodec.errors import InputError
-from tfcodec.optimizer import Adam
+from tfcodec.optimizer import RULES, Optimizer
+
+
+def _setting(default, help):
+    return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What a run is made of, beside model and data; one flag of `train_tf.py` a field."""
 
-    steps: int = 1_000_000
-    batch_size: int = 8  # crops a step, over all replicas together
-    crop: int = 256  # pixels a side
-    learning_rate: float = 1e-3  # of Adam, after the warm-up
-    warmup: int = 200  # steps of linear rise
-    cooldown: float = 0.25  # share of the run in which the rate falls to 1 % as 1 - sqrt
-    clip_norm: float = 1.0  # of the global gradient norm
-    ema: float = 0.999  # momentum of the averaged weights, which are what is exported
-    distortion: str = "mse"  # or ms_ssim
-    rate_weights: str = ""  # of the parts' bits in the loss, as low=0.9,high=1.1
-    precision: str = "bfloat16"  # of the transforms; the entropy maths is float32 always
-    seed: int = 0
-    skip_limit: int = 100  # steps whose loss or gradient is not a number, before the run stops
-    checkpoint_every: int = 1000  # steps
-    validate_every: int = 2000  # steps
-    log_every: int = 100  # steps
-    input_threads: int = 2  # that decode and crop pictures
-    steps_per_dispatch: int = 1  # JAX only: steps inside one compiled call
-    peak_tflops: float = 0.0  # of all devices together, to report the share that is reached
+    steps: int = _setting(1_000_000, "steps of the run")
+    seconds: float = _setting(
+        0.0,
+        "length of the run on the clock, 0 for none; it ends by --steps or by this, what is first",
+    )
+    batch_size: int = _setting(8, "crops a step, over all replicas together")
+    crop: int = _setting(256, "pixels a side of a crop")
+    # The default of all models is decided here; recipes of the papers' sizes say adam.
+    optimizer: str = _setting("muon", "muon, with Adam where it does not apply, or adam")
+    learning_rate: float = _setting(1e-3, "after the warm-up; of both optimizers")
+    warmup: int = _setting(200, "steps in which the rate rises linearly")
+    cooldown: float = _setting(0.25, "share of the run in which the rate falls to 0 as 1 - sqrt")
+    clip_norm: float = _setting(1.0, "of the gradient over all variables")
+    spike: float = _setting(
+        200.0,
+        "a gradient of so many times --clip_norm is left out where the steps before were calm",
+    )
+    ema: float = _setting(0.999, "momentum of the averaged weights, which are what is exported")
+    distortion: str = _setting("mse", "mse or ms_ssim")
+    rate_weights: str = _setting("", "of the parts' bits in the loss, as low=0.9,high=1.1")
+    precision: str = _setting(
+        "bfloat16", "of the transforms and of Muon's matrices; the entropy maths is float32 always"
+    )
+    seed: int = _setting(0, "of initial weights, crops, rungs and noise")
+    skip_limit: int = _setting(
+        100, "steps whose loss or gradient is not a number, before the run stops"
+    )
+    checkpoint_every: int = _setting(1000, "steps between checkpoints, 0 for one at the end alone")
+    weights_every: float = _setting(150.0, "seconds between two writings of --weights_dir")
+    validate_every: int = _setting(2000, "steps between validations, 0 for one at the end alone")
+    log_every: int = _setting(100, "steps between lines of the log")
+    input_threads: int = _setting(2, "threads that decode and crop pictures")
+    steps_per_dispatch: int = _setting(1, "JAX only: steps inside one compiled call")
+    peak_tflops: float = _setting(
+        0.0, "of all devices together, to report the share that is reached"
+    )
 
 
 # Another value changes what a continued run computes.
 CURVE = ("batch_size", "crop", "distortion", "rate_weights", "precision", "seed")
 
+LARGE = 4096  # elements of an array that travels in half precision
+CALM = 0.02  # of the running share of steps without a spike, how much the newest counts
 
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Warm-up, a constant rate, and a fall over the last part of the run.
+
+class Schedule:
+    """Warm-up, a constant rate, and a fall to zero over the last part of the run.
 
     The constant part knows nothing of the run's length: a run can be continued, or cooled down
-    early, by resuming it with another number of steps.
+    early, by resuming it with another number of steps or seconds.
     """
 
     def __init__(self, settings):
         self.settings = settings
 
-    def __call__(self, step):
+    def __call__(self, iteration, progress):
+        """The rate after `iteration` updates, when the share `progress` of the run is over."""
         s = self.settings
-        step = keras.ops.cast(step, "float32")
-        start = s.steps * (1.0 - s.cooldown)
-        progress = keras.ops.clip((step - start) / max(s.steps - start, 1.0), 0.0, 1.0)
-        rise = keras.ops.minimum((step + 1.0) / max(s.warmup, 1), 1.0)
-        return s.learning_rate * rise * (1.0 - 0.99 * keras.ops.sqrt(progress))
+        progress = ops.cast(progress, "float32")
+        fallen = (progress - (1.0 - s.cooldown)) / max(s.cooldown, 1e-6)
+        rise = ops.minimum((ops.cast(iteration, "float32") + 1.0) / max(s.warmup, 1), 1.0)
+        return s.learning_rate * rise * (1.0 - ops.sqrt(ops.clip(fallen, 0.0, 1.0)))
 
-    def get_config(self):
-        return {"settings": dataclasses.asdict(self.settings)}
+
+class Clock:
+    """What share of a run is over: of its steps or of its seconds, what is more.
+
+    `seconds` are those since `start`, and those of the run before it was resumed.
+    """
+
+    def __init__(self, settings):
+        self.settings, self.before, self._start = settings, 0.0, None
+
+    def start(self):
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self):
+        return self.before + (0.0 if self._start is None else time.monotonic() - self._start)
+
+    def progress(self, step):
+        """In [0, 1], before `step` is computed."""
+        limits = ((step, self.settings.steps), (self.seconds, self.settings.seconds))
+        return min(1.0, max((done / limit for done, limit in limits if limit), default=1.0))
 
 
 def set_precision(settings):
@@ -104,17 +147,27 @@ class Trainer:
         check(settings)
         self.model, self.pictures, self.settings = model, pictures, settings
         self.rate_weights = rate_weights(settings.rate_weights, model)
-        self.optimizer = Adam(
-            model.trainable_variables, Schedule(settings), settings.clip_norm, settings.ema
+        self.optimizer = Optimizer(
+            settings.optimizer,
+            model.trainable_variables,
+            Schedule(settings),
+            settings.clip_norm,
+            settings.ema,
+            settings.precision,
         )
-        self.skipped = keras.Variable(0, dtype="int32", trainable=False, name="skipped")
-        # What a step maps to its next values, in the order of `state`.
-        self.variables = [*model.trainable_variables, *self.optimizer.variables, self.skipped]
-        self.step = 0
+        # Steps that were no numbers, steps that were spikes, and how calm the last ones were.
+        self.tally = [
+            keras.Variable(0, dtype=dtype, trainable=False, name=name)
+            for name, dtype in (("skipped", "int32"), ("spikes", "int32"), ("calm", "float32"))
+        ]
+        # What a step maps to its next values, in the order of `updated`.
+        self.variables = [*model.trainable_variables, *self.optimizer.variables, *self.tally]
+        self.step, self.clock = 0, Clock(settings)
+        self.over = False  # see `run`
         self.waited, self.input_bound = 0.0, 0  # see `run`
         self.backend = backend().Steps(self)
 
-    def plan(self, step):
+    def plan(self, step, xp=np):
         """The plan of one step, see `data.plan`."""
         return data.plan(
             step,
@@ -122,34 +175,48 @@ class Trainer:
             batch_size=self.settings.batch_size,
             num_rungs=len(self.model.lambdas),
             seed=self.settings.seed,
+            xp=xp,
         )
 
-    def objective(self, x, rung, keys, iteration):
-        """`losses.rate_distortion` as the settings have it, after `iteration` updates."""
+    def objective(self, x, rung, keys, progress):
+        """`losses.rate_distortion` as the settings have it, when `progress` of the run is over."""
         return losses.rate_distortion(
             self.model,
             x,
             rung,
             keys,
             rate_weights=self.rate_weights,
-            progress=ops.cast(iteration, "float32") / max(self.settings.steps, 1),
+            progress=progress,
             distortion=self.settings.distortion,
         )
 
-    def updated(self, state, objective, gradients):
-        """Values of `variables` after a step, from those before it.
+    def updated(self, state, objective, gradients, progress):
+        """(values of `variables` after a step, from those before it; measurements of the update).
 
-        A step whose objective or gradient is not finite leaves all as it was and is counted.
+        A step changes nothing but the tally if its objective or gradient is not finite, or if its
+        gradient is a spike while more than half of the last steps had none: a young model's are
+        large all the time.
         """
-        count = len(self.model.trainable_variables)
-        weights, slots, skipped = state[:count], state[count:-1], state[-1]
-        new_slots, new_weights, norm = self.optimizer.update(slots, gradients, weights)
-        sound = ops.logical_and(ops.isfinite(objective), ops.isfinite(norm))
-        updated = [
+        count, s = len(self.model.trainable_variables), self.settings
+        weights, slots = state[:count], state[count : -len(self.tally)]
+        skipped, spikes, calm = state[-len(self.tally) :]
+        new_slots, new_weights, norm = self.optimizer.update(slots, gradients, weights, progress)
+        finite = ops.logical_and(ops.isfinite(objective), ops.isfinite(norm))
+        large = ops.logical_and(finite, norm > s.spike * s.clip_norm)
+        spike = ops.logical_and(large, calm > 0.5)
+        sound = ops.logical_and(finite, ops.logical_not(spike))
+        values = [
             ops.where(sound, new, old)
-            for new, old in zip([*new_weights, *new_slots], state[:-1], strict=True)
+            for new, old in zip([*new_weights, *new_slots], [*weights, *slots], strict=True)
         ]
-        return [*updated, skipped + ops.cast(ops.logical_not(sound), "int32")]
+        below = ops.cast(ops.logical_and(finite, ops.logical_not(large)), "float32")
+        tally = [
+            skipped + ops.cast(ops.logical_not(finite), "int32"),
+            spikes + ops.cast(spike, "int32"),
+            calm + (below - calm) * CALM,
+        ]
+        rate = self.optimizer.schedule(slots[0], progress)
+        return [*values, *tally], {"gradient_norm": norm, "learning_rate": rate}
 
     def synchronise(self):
         """Gives every process the chief's step and variables, and compares their pictures.
@@ -159,7 +226,8 @@ class Trainer:
         self.step = self.backend.synchronise(self.step)
 
     def run(self, last):
-        """Trains up to step `last`; yields (step reached, metrics of that step) now and then.
+        """Trains up to step `last`, or as long as the settings' seconds last; yields (step reached,
+        metrics of that step) now and then. `over` says with the last of them that it is the last.
 
         `waited` grows by the seconds without a batch to work on, `input_bound` by the steps that
         waited longer for their batch than for the device.
@@ -171,17 +239,23 @@ class Trainer:
 
         count = -(-(last - first) // width)
         previous = None
+        self.clock.start()
         for batch, waited in data.prefetch(make, 0, count, self.settings.input_threads):
             start = time.perf_counter()
-            measured = self.backend.dispatch(batch)
+            steps = min(width, last - self.step)
+            progress = [self.clock.progress(self.step + k) for k in range(steps)]
+            measured = self.backend.dispatch(batch, np.float32(progress))
             # At most one dispatch runs ahead of the device, or waiting would say nothing.
             if previous is not None:
                 ops.convert_to_numpy(previous["loss"])
-            steps = min(width, last - self.step)
             self.waited += waited
             self.input_bound += steps * (waited > time.perf_counter() - start)
             self.step += steps
+            # By the clock it is over when a step has seen its end: the last one's rate is zero.
+            self.over = self.step >= last or self.backend.ended(progress[-1])
             yield self.step, measured
+            if self.over:
+                return
             previous = measured
 
     @contextlib.contextmanager
@@ -208,8 +282,9 @@ class Trainer:
             raise ValueError("two variables share a path; give their layers names of their own")
         state = {
             "step": self.step,
-            "skipped": int(ops.convert_to_numpy(self.skipped)),
+            "seconds": self.clock.seconds,
             "pictures": len(self.pictures),
+            **{v.name: ops.convert_to_numpy(v).item() for v in self.tally},
             "settings": dataclasses.asdict(self.settings),
         }
         checkpoint.write(os.path.join(directory, f"step-{self.step:08d}"), _values(arrays), state)
@@ -217,16 +292,21 @@ class Trainer:
             checkpoint.remove(older)
 
     def save_weights(self, directory):
-        """Writes the averaged weights alone, a quarter of a checkpoint; `initialise` takes them.
+        """Writes the averaged weights alone; `initialise` takes them.
 
-        An earlier set in `directory` is replaced when the new one is whole.
+        They are made to travel: arrays of `LARGE` elements and more are in float16, which is finer
+        than the bfloat16 of exports, in pieces of less than 16 MiB. An earlier set in `directory`
+        is replaced when the new one is whole.
         Raises: InputError if `directory` holds anything else.
         """
         if os.path.exists(directory):
             if any(not name.startswith("piece-") for name in os.listdir(directory)):
                 raise InputError(f"{directory}: exists and holds other files; it is not replaced")
-        with self.averaged() as model:
-            checkpoint.write(directory, _values({f"model/{v.path}": v for v in model.variables}))
+        given = self.optimizer.averages if self.step else self.model.trainable_variables
+        named = {v.path: v for v in self.model.variables}
+        named |= {v.path: a for v, a in zip(self.model.trainable_variables, given, strict=True)}
+        values = _values({f"model/{path}": v for path, v in named.items()})
+        checkpoint.write(directory, {name: _light(value) for name, value in values.items()})
 
     def resume(self, directory):
         """Continues from the newest whole checkpoint in a run's directory; returns its path, or
@@ -238,14 +318,22 @@ class Trainer:
         if found is None:
             return None
         path, arrays, state = found
+        optimizer = state["settings"].get("optimizer", "adam")  # before there was a choice
+        if optimizer != self.settings.optimizer:
+            raise InputError(
+                f"{path}: trained with --optimizer={optimizer}, now it is "
+                f"{self.settings.optimizer}; continue with the former, or begin another --run_dir "
+                f"with --init_from={directory}"
+            )
         for prefix, variables in (
             ("model", self.model.variables),
             ("optimizer", self.optimizer.variables),
         ):
             named = {k[len(prefix) + 1 :]: v for k, v in arrays.items() if k.startswith(prefix)}
             _assign(variables, named, path)
-        self.skipped.assign(state.get("skipped", 0))
-        self.step = state["step"]
+        for variable in self.tally:
+            variable.assign(state.get(variable.name, 0))
+        self.step, self.clock.before = state["step"], state.get("seconds", 0.0)
         now = {**dataclasses.asdict(self.settings), "pictures": len(self.pictures)}
         before = {**state["settings"], "pictures": state.get("pictures", len(self.pictures))}
         for name in (*CURVE, "pictures"):
@@ -257,6 +345,7 @@ class Trainer:
 def check(settings):
     """Raises InputError for settings that no run can have."""
     _one_of("distortion", settings.distortion, losses.DISTORTIONS)
+    _one_of("optimizer", settings.optimizer, RULES)
     if settings.distortion == "ms_ssim" and settings.crop < metrics.MS_SSIM_MIN_SIDE:
         raise InputError(
             f"MS-SSIM needs crops of at least {metrics.MS_SSIM_MIN_SIDE} pixels a side, "
@@ -290,11 +379,10 @@ def checkpoint_weights(path, averaged=True):
     if not weights:
         raise InputError(f"{path}: not a checkpoint of train_tf.py")
     for name in weights if averaged else ():
-        # The average of `a/b` is called `optimizer/a_b_average`.
-        average = arrays.get(f"optimizer/adam/{name.replace('/', '_')}_average")
-        if average is not None:
-            weights[name] = average
-    return weights
+        for rules in RULES:  # the average of `a/b` is called `optimizer/adam/a_b_average`
+            average = f"optimizer/{rules}/{name.replace('/', '_')}_average"
+            weights[name] = arrays.get(average, weights[name])
+    return {name: np.float32(w) if w.dtype == np.float16 else w for name, w in weights.items()}
 
 
 def initialise(model, path, averaged=True, partly=False):
@@ -341,6 +429,10 @@ def _assign(variables, values, path):
             expected = list(variable.shape)
             raise InputError(f"{path}: {variable.path} should be {expected}, found {found}")
         variable.assign(value)
+
+
+def _light(value):
+    return np.float16(value) if value.size >= LARGE and value.dtype == np.float32 else value
 
 
 def _values(variables):
@@ -407,10 +499,12 @@ def _shown(forward, x, rung):
 def fit(trainer, run_dir, validation=None, weights_dir=None):
     """Trains to `settings.steps`: logs, validates, leaves checkpoints, and one when it is stopped.
 
+    Or as long as `settings.seconds` last, those before a continued run was stopped included.
     Continues from the newest whole checkpoint in `run_dir` if there is one, and takes back what
     was logged after it. Writes `metrics.jsonl`, and TensorBoard's event files, with pictures, where
-    TensorFlow is the backend. With every checkpoint the averaged weights go to `weights_dir`, if
-    given. Of several processes the chief alone reads and writes files.
+    TensorFlow is the backend. Every `settings.weights_every` seconds, and at the end, the averaged
+    weights go to `weights_dir`, if given. Of several processes the chief alone reads and writes
+    files.
 
     SIGINT and SIGTERM end the run after the step that is being computed, with a checkpoint.
     Raises: InputError when more than `settings.skip_limit` steps were no numbers;
@@ -425,16 +519,15 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
             logging.info("resumed %s", resumed)
         log = _Log(run_dir, trainer.step)
     trainer.synchronise()
-    before, meter = trainer.step, _Meter(trainer)
+    before, meter, written = trainer.step, _Meter(trainer), time.monotonic()
     with _stop_requests() as received:
         for step, measured in trainer.run(settings.steps):
             stop = trainer.backend.agreed(bool(received), measured)
-            last = step >= settings.steps
 
             def due(every, step=step, before=before):
                 return bool(every) and step // every > before // every
 
-            save = due(settings.checkpoint_every) or last or stop
+            save = due(settings.checkpoint_every) or trainer.over or stop
             if due(settings.log_every) or save:
                 values = {k: float(ops.convert_to_numpy(v)) for k, v in measured.items()}
                 values |= meter.read(step)
@@ -444,17 +537,15 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
                     meter.notice(values, step)
                 _check_skipped(values["skipped"], settings.skip_limit, step)
             with meter.paused():
-                if chief and validation and (due(settings.validate_every) or last):
-                    results, shown = _validations(trainer, validation)
-                    log.write(step, results)
-                    log.show(step, "samples", shown)
-                    for name, points in results.items():
-                        logging.info("step %d  %s  %s", step, name, "  ".join(map(_line, points)))
+                if chief and validation and (due(settings.validate_every) or trainer.over):
+                    _validate_and_log(trainer, validation, log)
                 # Last: what is logged up to a checkpoint is there whenever the checkpoint is.
                 if chief and save:
                     trainer.save(run_dir)
-                    if weights_dir:
-                        trainer.save_weights(weights_dir)
+                late = time.monotonic() - written >= settings.weights_every
+                if chief and weights_dir and (late or trainer.over or stop):
+                    trainer.save_weights(weights_dir)
+                    written = time.monotonic()
             before = step
             if stop:
                 logging.info("stopped at step %d; the same command continues", step)
@@ -471,14 +562,17 @@ def _check_skipped(skipped, limit, step):
         )
 
 
-def _validations(trainer, pictures):
-    """({name: points of `validate`}, `samples` of the averaged weights)."""
+def _validate_and_log(trainer, pictures, log):
     # Both: the average lags behind while the rate is high, and is what gets exported.
     options = dict(crop=trainer.settings.crop, ms_ssim=trainer.settings.distortion == "ms_ssim")
     results = {"validation": validate(trainer.model, pictures, **options)}
     with trainer.averaged() as model:
         results["validation_averaged"] = validate(model, pictures, **options)
-        return results, samples(model, pictures, trainer.settings.crop)
+        shown = samples(model, pictures, trainer.settings.crop)
+    log.write(trainer.step, results)
+    log.show(trainer.step, "samples", shown)
+    for name, points in results.items():
+        logging.info("step %d  %s  %s", trainer.step, name, "  ".join(map(_line, points)))
 
 
 def _line(values):
@@ -543,7 +637,7 @@ class _Meter:
             "mpixel_per_second": images * self.pixels / 1e6,
             "input_wait": (trainer.waited - self.waited) / seconds,  # share of the time
             "input_bound_steps": trainer.input_bound - self.input_bound,
-            "skipped": int(ops.convert_to_numpy(trainer.skipped)),
+            **{v.name: ops.convert_to_numpy(v).item() for v in trainer.tally},
         }
         if self.flop:
             values["tflops"] = self.flop * images / 1e12

@@ -246,7 +246,9 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
     y = np.concatenate(model.analysis(x, np.full([len(x)], 3.5, np.float32))[1:], axis=-1)
     start = np.concatenate([np.array(s.mean.convs[-1].bias)[-w:] for s, w in _slices(model)])
     np.testing.assert_allclose(np.exp(start), y.std(axis=(0, 1, 2)) + 0.11, rtol=1e-4)
-    other = types.SimpleNamespace(name="other", variables=[keras.Variable(0.0, name="w")])
+    other = types.SimpleNamespace(
+        name="other", lambdas=(1,), variables=[keras.Variable(0.0, name="w")]
+    )
     with pytest.raises(InputError, match="has no variable in common with other"):
         training.initialise(other, weights, partly=True)
 
@@ -361,6 +363,23 @@ def test_the_averaged_weights_travel_alone(pictures, tmp_path):
     (tmp_path / "weights" / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds other files; it is not replaced"):
         trainer.save_weights(str(tmp_path / "weights"))
+
+
+def test_a_longer_ladder_begins_with_the_gains_of_the_shorter_one(pictures, tmp_path):
+    short, long = (0.002, 0.008, 0.032), (0.0005, 0.002, 0.004, 0.008, 0.032, 0.128)
+    trainer = training.Trainer(_model(lambdas=short), pictures, SETTINGS)
+    for layer in (trainer.model.gain, trainer.model.inverse_gain):
+        layer.log_gain.assign(np.random.default_rng(0).normal(size=layer.log_gain.shape))
+    trainer.save_weights(str(tmp_path))
+    other = _model(seed=5, lambdas=long)
+    training.initialise(other, str(tmp_path))
+    for layer in ("gain", "inverse_gain"):
+        old, new = (np.array(getattr(m, layer).log_gain) for m in (trainer.model, other))
+        expected = [2 * old[0] - old[1], old[0], (old[0] + old[1]) / 2, old[1], old[2]]
+        np.testing.assert_allclose(new, [*expected, 2 * old[2] - old[1]], atol=1e-5)
+    far = _model(lambdas=(2.4, 71.0))  # of MS-SSIM
+    with pytest.raises(InputError, match="log_gain should be .*, found"):
+        training.initialise(far, str(tmp_path))
 
 
 def test_rate_weights_name_parts_of_the_model(pictures):

@@ -8,8 +8,6 @@ is compiled and spread over devices is the backend's: `training_tf`, `training_j
 import contextlib
 import dataclasses
 import importlib
-import json
-import math
 import os
 import signal
 import threading
@@ -20,103 +18,16 @@ import numpy as np
 from absl import logging
 from keras import ops
 
-from tfcodec import checkpoint, complexity, data, losses, metrics, models
+from tfcodec import checkpoint, data, losses, metrics, models, run_log
 from tfcodec.errors import InputError
 from tfcodec.optimizer import RULES, Optimizer
-
-
-def _setting(default, help):
-    return dataclasses.field(default=default, metadata={"help": help})
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a run is made of, beside model and data; one flag of `train_tf.py` a field."""
-
-    steps: int = _setting(1_000_000, "steps of the run")
-    seconds: float = _setting(
-        0.0,
-        "length of the run on the clock, 0 for none; it ends by --steps or by this, what is first",
-    )
-    batch_size: int = _setting(8, "crops a step, over all replicas together")
-    crop: int = _setting(256, "pixels a side of a crop")
-    # The default of all models is decided here; recipes of the papers' sizes say adam.
-    optimizer: str = _setting("muon", "muon, with Adam where it does not apply, or adam")
-    learning_rate: float = _setting(1e-3, "after the warm-up; of both optimizers")
-    warmup: int = _setting(200, "steps in which the rate rises linearly")
-    cooldown: float = _setting(0.25, "share of the run in which the rate falls to 0 as 1 - sqrt")
-    clip_norm: float = _setting(1.0, "of the gradient over all variables")
-    spike: float = _setting(
-        200.0,
-        "a gradient of so many times --clip_norm is left out where the steps before were calm",
-    )
-    ema: float = _setting(0.999, "momentum of the averaged weights, which are what is exported")
-    distortion: str = _setting("mse", "mse or ms_ssim")
-    rate_weights: str = _setting("", "of the parts' bits in the loss, as low=0.9,high=1.1")
-    precision: str = _setting(
-        "bfloat16", "of the transforms and of Muon's matrices; the entropy maths is float32 always"
-    )
-    seed: int = _setting(0, "of initial weights, crops, rungs and noise")
-    skip_limit: int = _setting(
-        100, "steps whose loss or gradient is not a number, before the run stops"
-    )
-    checkpoint_every: int = _setting(1000, "steps between checkpoints, 0 for one at the end alone")
-    weights_every: float = _setting(150.0, "seconds between two writings of --weights_dir")
-    validate_every: int = _setting(2000, "steps between validations, 0 for one at the end alone")
-    log_every: int = _setting(100, "steps between lines of the log")
-    input_threads: int = _setting(2, "threads that decode and crop pictures")
-    steps_per_dispatch: int = _setting(1, "JAX only: steps inside one compiled call")
-    peak_tflops: float = _setting(
-        0.0, "of all devices together, to report the share that is reached"
-    )
-
+from tfcodec.settings import Clock, Schedule, Settings
 
 # Another value changes what a continued run computes.
 CURVE = ("batch_size", "crop", "distortion", "rate_weights", "precision", "seed")
 
 LARGE = 4096  # elements of an array that travels in half precision
 CALM = 0.02  # of the running share of steps without a spike, how much the newest counts
-
-
-class Schedule:
-    """Warm-up, a constant rate, and a fall to zero over the last part of the run.
-
-    The constant part knows nothing of the run's length: a run can be continued, or cooled down
-    early, by resuming it with another number of steps or seconds.
-    """
-
-    def __init__(self, settings):
-        self.settings = settings
-
-    def __call__(self, iteration, progress):
-        """The rate after `iteration` updates, when the share `progress` of the run is over."""
-        s = self.settings
-        progress = ops.cast(progress, "float32")
-        fallen = (progress - (1.0 - s.cooldown)) / max(s.cooldown, 1e-6)
-        rise = ops.minimum((ops.cast(iteration, "float32") + 1.0) / max(s.warmup, 1), 1.0)
-        return s.learning_rate * rise * (1.0 - ops.sqrt(ops.clip(fallen, 0.0, 1.0)))
-
-
-class Clock:
-    """What share of a run is over: of its steps or of its seconds, what is more.
-
-    `seconds` are those since `start`, and those of the run before it was resumed.
-    """
-
-    def __init__(self, settings):
-        self.settings, self.before, self._start = settings, 0.0, None
-
-    def start(self):
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self):
-        return self.before + (0.0 if self._start is None else time.monotonic() - self._start)
-
-    def progress(self, step):
-        """In [0, 1], before `step` is computed."""
-        limits = ((step, self.settings.steps), (self.seconds, self.settings.seconds))
-        return min(1.0, max((done / limit for done, limit in limits if limit), default=1.0))
 
 
 def set_precision(settings):
@@ -284,6 +195,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.clock.seconds,
             "pictures": len(self.pictures),
+            "lambdas": list(self.model.lambdas),
             **{v.name: ops.convert_to_numpy(v).item() for v in self.tally},
             "settings": dataclasses.asdict(self.settings),
         }
@@ -300,13 +212,15 @@ class Trainer:
         Raises: InputError if `directory` holds anything else.
         """
         if os.path.exists(directory):
-            if any(not name.startswith("piece-") for name in os.listdir(directory)):
+            names = set(os.listdir(directory)) - {checkpoint.STATE}
+            if any(not name.startswith("piece-") for name in names):
                 raise InputError(f"{directory}: exists and holds other files; it is not replaced")
         given = self.optimizer.averages if self.step else self.model.trainable_variables
         named = {v.path: v for v in self.model.variables}
         named |= {v.path: a for v, a in zip(self.model.trainable_variables, given, strict=True)}
         values = _values({f"model/{path}": v for path, v in named.items()})
-        checkpoint.write(directory, {name: _light(value) for name, value in values.items()})
+        state = {"step": self.step, "lambdas": list(self.model.lambdas)}
+        checkpoint.write(directory, {name: _light(v) for name, v in values.items()}, state)
 
     def resume(self, directory):
         """Continues from the newest whole checkpoint in a run's directory; returns its path, or
@@ -342,7 +256,7 @@ class Trainer:
         return path
 
 
-def check(settings):
+def check(settings: Settings):
     """Raises InputError for settings that no run can have."""
     _one_of("distortion", settings.distortion, losses.DISTORTIONS)
     _one_of("optimizer", settings.optimizer, RULES)
@@ -373,8 +287,11 @@ def rate_weights(text, model):
 
 
 def checkpoint_weights(path, averaged=True):
-    """Weights of a checkpoint, averaged or last, by the path of the model's variable."""
-    arrays, _ = checkpoint.read(path)
+    """Weights of a checkpoint, averaged or last, by the path of the model's variable; its ladder.
+
+    The ladder of lambdas is None in a checkpoint of before it was written down.
+    """
+    arrays, state = checkpoint.read(path)
     weights = {k[len("model/") :]: v for k, v in arrays.items() if k.startswith("model/")}
     if not weights:
         raise InputError(f"{path}: not a checkpoint of train_tf.py")
@@ -382,11 +299,14 @@ def checkpoint_weights(path, averaged=True):
         for rules in RULES:  # the average of `a/b` is called `optimizer/adam/a_b_average`
             average = f"optimizer/{rules}/{name.replace('/', '_')}_average"
             weights[name] = arrays.get(average, weights[name])
-    return {name: np.float32(w) if w.dtype == np.float16 else w for name, w in weights.items()}
+    weights = {k: np.float32(w) if w.dtype == np.float16 else w for k, w in weights.items()}
+    return weights, state.get("lambdas")
 
 
 def initialise(model, path, averaged=True, partly=False):
     """Gives a model the weights of a checkpoint, of a run's newest checkpoint, or of an export.
+
+    On a ladder of another length the gains are interpolated, and continued beyond its ends.
 
     Args:
         averaged: whether those of a checkpoint are the averaged ones, or the last.
@@ -399,12 +319,13 @@ def initialise(model, path, averaged=True, partly=False):
     if os.path.isfile(os.path.join(path, "config.json")):
         from tfcodec import export
 
-        weights = export.read_weights(path)
+        weights, lambdas = export.read_weights(path), export.read_info(path).config["lambdas"]
     else:
         if not os.path.isdir(path):
             raise InputError(f"{path}: no such folder")
         newest = (checkpoint.listed(path) or [path])[-1]
-        weights = checkpoint_weights(newest, averaged)
+        weights, lambdas = checkpoint_weights(newest, averaged)
+    weights = _on_ladder(weights, lambdas, model.lambdas)
     found = model.variables
     if partly:
         # Paths begin with the model's name.
@@ -414,6 +335,25 @@ def initialise(model, path, averaged=True, partly=False):
             raise InputError(f"{path}: has no variable in common with {model.name}")
     _assign(found, weights, path)
     return [v for v in model.variables if not _fits(weights.get(v.path), v)]
+
+
+def _on_ladder(weights, before, now):
+    """The weights with their gains at the lambdas `now`, if they are of a ladder of another length.
+
+    Gains are linear between rungs in the logarithms of gain and lambda, and beyond the ladder as in
+    its outermost steps. Ladders that do not meet are of other distortions: they stay as they are.
+    """
+    before, now = np.log(before or [1.0]), np.log(now)
+    if len(before) == len(now) or min(len(before), len(now)) == 1:
+        return weights
+    if now.min() > before.max() or now.max() < before.min():
+        return weights
+    low = np.clip(np.searchsorted(before, now) - 1, 0, len(before) - 2)
+    share = np.float32((now - before[low]) / (before[low + 1] - before[low]))[:, None]
+    return {
+        name: w[low] + share * (w[low + 1] - w[low]) if name.endswith("/log_gain") else w
+        for name, w in weights.items()
+    }
 
 
 def _fits(value, variable):
@@ -517,9 +457,9 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
         resumed = trainer.resume(run_dir)
         if resumed:
             logging.info("resumed %s", resumed)
-        log = _Log(run_dir, trainer.step)
+        log = run_log.Log(run_dir, trainer.step, backend().events(run_dir))
     trainer.synchronise()
-    before, meter, written = trainer.step, _Meter(trainer), time.monotonic()
+    before, meter, written = trainer.step, run_log.Meter(trainer), time.monotonic()
     with _stop_requests() as received:
         for step, measured in trainer.run(settings.steps):
             stop = trainer.backend.agreed(bool(received), measured)
@@ -533,7 +473,7 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
                 values |= meter.read(step)
                 if chief:
                     log.write(step, values)
-                    logging.info("step %d  %s", step, _line(values))
+                    logging.info("step %d  %s", step, run_log.line(values))
                     meter.notice(values, step)
                 _check_skipped(values["skipped"], settings.skip_limit, step)
             with meter.paused():
@@ -572,11 +512,7 @@ def _validate_and_log(trainer, pictures, log):
     log.write(trainer.step, results)
     log.show(trainer.step, "samples", shown)
     for name, points in results.items():
-        logging.info("step %d  %s  %s", trainer.step, name, "  ".join(map(_line, points)))
-
-
-def _line(values):
-    return "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k not in ("rung", "lambda"))
+        logging.info("step %d  %s  %s", trainer.step, name, "  ".join(map(run_log.line, points)))
 
 
 @contextlib.contextmanager
@@ -601,106 +537,3 @@ def _stop_requests():
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-class _Meter:
-    """How fast the steps since the last reading were, and what held them up."""
-
-    def __init__(self, trainer):
-        self.trainer, settings = trainer, trainer.settings
-        self.pixels = settings.crop**2
-        self.flop = 0
-        if settings.peak_tflops:
-            self.flop = complexity.training_flop_per_pixel(trainer.model) * self.pixels
-        self._restart(trainer.step)
-
-    def _restart(self, step):
-        self.clock, self.since = time.monotonic(), step
-        self.waited, self.input_bound = self.trainer.waited, self.trainer.input_bound
-
-    @contextlib.contextmanager
-    def paused(self):
-        """What happens inside the block is not counted as time of the steps."""
-        start = time.monotonic()
-        yield
-        self.clock += time.monotonic() - start
-
-    def read(self, step):
-        """Numbers for the log; the next reading begins here."""
-        trainer, settings = self.trainer, self.trainer.settings
-        seconds = max(time.monotonic() - self.clock, 1e-9)
-        steps = max(step - self.since, 1)
-        images = steps * settings.batch_size / seconds
-        values = {
-            "seconds_per_step": seconds / steps,
-            "images_per_second": images,
-            "mpixel_per_second": images * self.pixels / 1e6,
-            "input_wait": (trainer.waited - self.waited) / seconds,  # share of the time
-            "input_bound_steps": trainer.input_bound - self.input_bound,
-            **{v.name: ops.convert_to_numpy(v).item() for v in trainer.tally},
-        }
-        if self.flop:
-            values["tflops"] = self.flop * images / 1e12
-            values["share_of_peak"] = values["tflops"] / settings.peak_tflops
-        failed = getattr(trainer.pictures, "failed", ())
-        if failed:
-            values["undecodable_pictures"] = len(failed)
-        self._restart(step)
-        return values
-
-    @staticmethod
-    def notice(values, step):
-        if values["input_bound_steps"] > 0 and values["input_wait"] > 0.1:
-            logging.warning(
-                "step %d  input-bound: %d steps waited longer for pictures than for the device, "
-                "%.0f %% of the time; try more --input_threads, or smaller picture files",
-                step,
-                values["input_bound_steps"],
-                100 * values["input_wait"],
-            )
-
-
-class _Log:
-    """Appends to metrics.jsonl, and to TensorBoard's event files if TensorFlow is the backend.
-
-    Records of steps after `step`, of a run that was killed there, are taken out first.
-    """
-
-    def __init__(self, run_dir, step):
-        self.path = os.path.join(run_dir, "metrics.jsonl")
-        self.events = backend().events(run_dir)
-        if os.path.exists(self.path):
-            with open(self.path) as file:
-                lines = [line for line in file if _up_to(line, step)]
-            with open(self.path + ".partial", "w") as file:
-                file.writelines(lines)
-            os.replace(self.path + ".partial", self.path)
-
-    def write(self, step, values):
-        # JSON has no word for what is not a number.
-        known = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in values.items()
-        }
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, **known}) + "\n")
-        scalars = {}
-        for name, value in values.items():
-            if isinstance(value, list):  # the points of a validation
-                for point in value:
-                    for key in point.keys() - {"rung", "lambda"}:
-                        scalars[f"{name}/{key}_{point['rung']}"] = point[key]
-            else:
-                scalars[name] = value
-        self.events(step, scalars)
-
-    def show(self, step, name, images):
-        """Pictures uint8 [n, h, w, 3] for TensorBoard."""
-        self.events(step, {name: images})
-
-
-def _up_to(line, step):
-    try:
-        return line.endswith("\n") and json.loads(line)["step"] <= step
-    except ValueError:  # half written
-        return False

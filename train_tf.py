@@ -17,9 +17,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def parser():
     """The command line; every field of `training.Settings` is a flag."""
-    from tfcodec import export, training
+    from tfcodec import training
 
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    for add in (_add_model, _add_data, _add_start, _add_export, _add_devices):
+        add(flags)
+    for field in dataclasses.fields(training.Settings):
+        flags.add_argument(
+            f"--{field.name}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{field.metadata['help']}; default {field.default or repr(field.default)}",
+        )
+    return flags
+
+
+def _add_model(flags):
     flags.add_argument("--list", action="store_true", help="print 'MODEL: PRESET ..' and exit")
     flags.add_argument("--describe", action="store_true", help="print the model as JSON and exit")
     flags.add_argument("--model", default="mbt2018_mean", help="name of a model, see --list")
@@ -42,6 +55,9 @@ def parser():
         metavar="FILE",
         help="read flags from a file, one --FLAG=VALUE a line, # begins a comment; see recipes/",
     )
+
+
+def _add_data(flags):
     flags.add_argument(
         "--data",
         help="folders, files or globs of pictures or TFRecords, or tfds:NAME[:SPLIT]; "
@@ -53,6 +69,14 @@ def parser():
         default="runs/default",
         help="checkpoints and logs; a run found there is continued",
     )
+    flags.add_argument(
+        "--weights_dir",
+        metavar="DIR",
+        help="also write the averaged weights there, half as large, for --init_from",
+    )
+
+
+def _add_start(flags):
     flags.add_argument(
         "--init_from",
         metavar="PATH",
@@ -70,23 +94,12 @@ def parser():
         help="--init_from may be another model: what has the name and shape of a variable is "
         "taken, the rest starts anew",
     )
-    flags.add_argument(
-        "--weights_dir",
-        metavar="DIR",
-        help="also write the averaged weights there, half as large, for --init_from",
-    )
+
+
+def _add_export(flags):
+    from tfcodec import export
+
     flags.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
-    flags.add_argument(
-        "--strategy",
-        choices=("default", "mirrored", "multiworker"),
-        default="default",
-        help="one device, all GPUs of this machine, or all machines of the variable TF_CONFIG",
-    )
-    flags.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same bits in every run (TensorFlow; slower on GPUs)",
-    )
     flags.add_argument("--name", help="name of the export; default: the folder's")
     flags.add_argument(
         "--export_precision",
@@ -101,14 +114,20 @@ def parser():
         help="how the export stores large weights; int8 is smallest, float32 exact; "
         "default bfloat16",
     )
-    for field in dataclasses.fields(training.Settings):
-        flags.add_argument(
-            f"--{field.name}",
-            type=type(field.default),
-            default=field.default,
-            help=f"{field.metadata['help']}; default {field.default or repr(field.default)}",
-        )
-    return flags
+
+
+def _add_devices(flags):
+    flags.add_argument(
+        "--strategy",
+        choices=("default", "mirrored", "multiworker"),
+        default="default",
+        help="one device, all GPUs of this machine, or all machines of the variable TF_CONFIG",
+    )
+    flags.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits in every run (TensorFlow; slower on GPUs)",
+    )
 
 
 def expanded(argv):

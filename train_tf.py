@@ -18,9 +18,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 def parser():
     """The command line; every field of `training.Settings` is a flag."""
     from tfcodec import training
-    from tfcodec.exports import weights
 
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    for add in (_add_model, _add_data, _add_start, _add_export, _add_devices):
+        add(flags)
+    for field in dataclasses.fields(training.Settings):
+        flags.add_argument(
+            f"--{field.name}",
+            type=type(field.default),
+            default=field.default,
+            help=f"{field.metadata['help']}; default {field.default or repr(field.default)}",
+        )
+    return flags
+
+
+def _add_model(flags):
     flags.add_argument("--list", action="store_true", help="print 'MODEL: PRESET ..' and exit")
     flags.add_argument("--describe", action="store_true", help="print the model as JSON and exit")
     flags.add_argument("--model", default="mbt2018_mean", help="name of a model, see --list")
@@ -43,6 +55,9 @@ def parser():
         metavar="FILE",
         help="read flags from a file, one --FLAG=VALUE a line, # begins a comment; see recipes/",
     )
+
+
+def _add_data(flags):
     flags.add_argument(
         "--data",
         help="folders, files or globs of pictures or TFRecords, or tfds:NAME[:SPLIT]; "
@@ -54,6 +69,14 @@ def parser():
         default="runs/default",
         help="checkpoints and logs; a run found there is continued",
     )
+    flags.add_argument(
+        "--weights_dir",
+        metavar="DIR",
+        help="also write the averaged weights there, half as large, for --init_from",
+    )
+
+
+def _add_start(flags):
     flags.add_argument(
         "--init_from",
         metavar="PATH",
@@ -71,12 +94,29 @@ def parser():
         help="--init_from may be another model: what has the name and shape of a variable is "
         "taken, the rest starts anew",
     )
-    flags.add_argument(
-        "--weights_dir",
-        metavar="DIR",
-        help="with every checkpoint, also write the averaged weights there, for --init_from",
-    )
+
+
+def _add_export(flags):
+    from tfcodec.exports.weights import WEIGHTS
+
     flags.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
+    flags.add_argument("--name", help="name of the export; default: the folder's")
+    flags.add_argument(
+        "--export_precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="in which the exported transforms compute; default float32",
+    )
+    flags.add_argument(
+        "--export_weights",
+        metavar="FORM",
+        default="bfloat16",
+        help=f"how the export stores large weights: {', '.join(WEIGHTS)}; int8 is smallest, float32 "
+        "exact, and ,int8:PATTERN behind it chooses kernels by their path; default bfloat16",
+    )
+
+
+def _add_devices(flags):
     flags.add_argument(
         "--strategy",
         choices=("default", "mirrored", "multiworker"),
@@ -88,28 +128,6 @@ def parser():
         action="store_true",
         help="the same bits in every run (TensorFlow; slower on GPUs)",
     )
-    flags.add_argument("--name", help="name of the export; default: the folder's")
-    flags.add_argument(
-        "--export_precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="in which the exported transforms compute; default float32",
-    )
-    flags.add_argument(
-        "--export_weights",
-        choices=weights.WEIGHTS,
-        default="bfloat16",
-        help="how the export stores large weights; int8 is smallest, float32 exact; "
-        "default bfloat16",
-    )
-    for field in dataclasses.fields(training.Settings):
-        flags.add_argument(
-            f"--{field.name}",
-            type=type(field.default),
-            default=field.default,
-            help=f"default {field.default}",
-        )
-    return flags
 
 
 def expanded(argv):
@@ -221,15 +239,17 @@ def train(args, config, settings):
     """Trains (or continues) the run that the flags describe, and exports it."""
     from tfcodec import training
     from tfcodec.errors import InputError
-    from tfcodec.exports import write
+    from tfcodec.exports import weights, write
 
     if not args.data and settings.steps:
         raise InputError("--data is needed: folders, files or globs of training pictures")
     if args.export:
         write.check_target(args.export)
+        weights.read_form(args.export_weights)
     training.set_precision(settings)
     with training.backend().scope(args.strategy, args.deterministic):
-        trainer, validation = prepared(args, config, settings)
+        with training.backend().host():
+            trainer, validation = prepared(args, config, settings)
         if trainer.backend.chief:
             os.makedirs(args.run_dir, exist_ok=True)
             with open(os.path.join(args.run_dir, "model.json"), "w") as file:

@@ -1,3 +1,4 @@
+import importlib.util
 import time
 
 import numpy as np
@@ -58,6 +59,32 @@ def test_a_plan_follows_from_seed_and_step_alone():
         assert not np.any(other["key"] == first["key"]) and np.any(other["top"] != first["top"])
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="JAX, of the extra `test`, is not installed"
+)
+def test_an_accelerator_makes_the_plan_of_the_host_bit_for_bit():
+    import jax
+
+    options = {**OPTIONS, "batch_size": 9}  # of more than an epoch
+    traced = jax.jit(lambda step: data.plan(step, **options, xp=jax.numpy))
+    for step in (0, 5, 100_003):
+        for key, value in data.plan(step, **options).items():
+            found = traced(np.int32(step))[key]
+            np.testing.assert_array_equal(np.array(found), value, err_msg=key)
+            assert found.dtype == value.dtype, key
+
+
+def test_what_is_drawn_is_spread_evenly():
+    plans = [data.plan(step, **{**OPTIONS, "batch_size": 16}) for step in range(500)]
+    drawn = {key: np.concatenate([plan[key] for plan in plans]) for key in plans[0]}
+    for key in ("top", "left"):
+        assert 0 <= drawn[key].min() < 0.001 and 0.999 < drawn[key].max() < 1
+        np.testing.assert_allclose(np.histogram(drawn[key], 8)[0], 1000, atol=120)
+    assert abs(np.corrcoef(drawn["top"], drawn["left"])[0, 1]) < 0.04
+    assert abs(np.mean(drawn["flip"]) - 1 / 2) < 0.02 and abs(np.mean(drawn["turn"]) - 1 / 4) < 0.02
+    assert len(set(drawn["key"])) > 7990
+
+
 def test_every_epoch_is_another_permutation():
     order = np.concatenate([data.plan(step, **OPTIONS)["index"] for step in range(14)])
     epochs = order.reshape(8, 7)
@@ -82,10 +109,13 @@ def test_the_halves_of_a_plan_make_the_halves_of_the_batch(folder):
 
 def test_a_crop_is_where_the_plan_says(folder):
     pictures = data.Pictures(data.find(str(folder)), 16)
-    plan = {"index": [1, 1], "top": [0.0, 0.999], "left": [0.0, 0.999], "flip": [False, True]}
-    first, last = data.crops(pictures, plan, 16)
+    places = [0.0, 0.999, 0.0]
+    plan = {"index": [1, 1, 1], "top": places, "left": places}
+    plan |= {"flip": [False, True, False], "turn": [False, False, True]}
+    first, last, turned = data.crops(pictures, plan, 16)
     np.testing.assert_array_equal(first, pictures[1][:16, :16])
     np.testing.assert_array_equal(last, pictures[1][-16:, -16:][:, ::-1])
+    np.testing.assert_array_equal(turned, first.swapaxes(0, 1))
 
 
 def test_prefetching_keeps_the_order_and_raises_what_the_maker_raises():

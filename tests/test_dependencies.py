@@ -27,7 +27,9 @@ ORDER = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 # Training, as long as it has no folder.
-TRAINING = "training training_tf training_jax data records checkpoint losses optimizer".split()
+TRAINING = (
+    "training training_tf training_jax data records checkpoint losses optimizer settings run_log"
+).split()
 ANY_BACKEND = ("layers", "entropy", "exact", "models", "errors", "data", "losses", "training")
 
 

@@ -42,7 +42,7 @@ def _start(folder, *run_dirs):
     order = {
         "pictures": str(folder / "pictures"),
         "run_dirs": [str(folder / name) for name in run_dirs],
-        "settings": {"steps": STEPS, "checkpoint_every": 3, "batch_size": 2},
+        "settings": {"steps": STEPS, "checkpoint_every": 3, "batch_size": 2, "optimizer": "muon"},
         "deterministic": True,
     }
     return subprocess.Popen(
@@ -81,7 +81,7 @@ def test_a_run_stopped_and_killed_at_random_ends_as_one_that_was_not(folder):
     stopped = _records(run)[-1]["step"]
     path, arrays, state = checkpoint.newest(str(run))
     # No step is cut in two: the optimizer has made as many updates as there were steps.
-    assert state["step"] == stopped == int(arrays["optimizer/adam/iteration"]), about
+    assert state["step"] == stopped == int(arrays["optimizer/muon/iteration"]), about
 
     after = stopped + random.randrange(1, 12)
     status, text = _end_at_random(_start(folder, "a"), run, signal.SIGKILL, after)

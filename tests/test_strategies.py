@@ -82,25 +82,42 @@ def test_two_devices_train_as_one(one):
     _same(one, "two")
 
 
-def test_two_workers_train_as_one_and_the_chief_alone_writes(one):
+def _two_workers(folder, name, **order):
+    """What two processes print that train together, each with a model of its own."""
     with socket.socket() as first, socket.socket() as second:
         for taken in (first, second):
             taken.bind(("127.0.0.1", 0))
         cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in (first, second)]}
     processes = [
         _start(
-            one,
-            f"worker{k}",
+            folder,
+            f"{name}{k}",
             {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": k}})},
             strategy="multiworker",
             model_seed=k,  # the chief's weights count
+            **order,
         )
         for k in range(2)
     ]
-    found = [_finish(process) for process in processes]
-    assert found == [{"replicas": 2, "chief": True}, {"replicas": 2, "chief": False}]
+    return [_finish(process) for process in processes]
+
+
+def test_two_workers_train_as_one_and_the_chief_alone_writes(one):
+    assert _two_workers(one, "worker") == [
+        {"replicas": 2, "chief": chief, "step": STEPS} for chief in (True, False)
+    ]
     _same(one, "worker0")
     assert not (one / "worker1").exists()
+
+
+def test_two_workers_with_a_clock_each_end_at_one_step_and_the_rate_zero(one):
+    settings = {"steps": 10**6, "seconds": 2.0, "cooldown": 0.5, "checkpoint_every": 0}
+    chief, other = _two_workers(one, "clock", settings=settings)
+    records = [
+        json.loads(line) for line in (one / "clock0" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert chief["step"] == other["step"] == records[-1]["step"] > 1
+    assert records[-1]["learning_rate"] == 0 < records[0]["learning_rate"]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):

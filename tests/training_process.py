@@ -82,7 +82,8 @@ def main(order):
             if order.get("weights_dir"):
                 trainer.save_weights(order["weights_dir"])
             training.fit(trainer, run_dir)
-    print(json.dumps({"replicas": trainer.backend.replicas, "chief": trainer.backend.chief}))
+    backend = trainer.backend
+    print(json.dumps({"replicas": backend.replicas, "chief": backend.chief, "step": trainer.step}))
 
 
 if __name__ == "__main__":

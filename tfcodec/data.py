@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import glob
 import io
 import itertools
@@ -122,30 +123,59 @@ class Pictures:
             logging.warning("more pictures that cannot be decoded are only counted")
 
 
-def plan(step, *, count, batch_size, num_rungs, seed):
+def plan(step, *, count, batch_size, num_rungs, seed, xp=np):
     """What each example of a step is made of, as a dictionary of arrays [batch_size].
 
     index: which of `count` pictures, by a permutation per epoch; top, left: float32 in [0, 1),
-    place of the crop; flip: bool; rung: float32, a whole number below `num_rungs`; key: uint32,
-    seed of the example's noise. A resumed run needs to know nothing but the step.
+    place of the crop; flip, turn: bool, mirrored and transposed; rung: float32, a whole number
+    below `num_rungs`; key: uint32, seed of the example's noise. A resumed run needs to know nothing
+    but the step, and an accelerator nothing of the host: all is hashed of seed and step.
+
+    Args: xp: the module that computes it, numpy or jax.numpy, where `step` may be traced.
     """
-    position = step * batch_size + np.arange(batch_size)
-    order = {
-        epoch: np.random.Generator(np.random.Philox(key=[seed, 2 * epoch])).permutation(count)
-        for epoch in set(position // count)
-    }
-    draw = np.random.Generator(np.random.Philox(key=[seed, 2 * step + 1]))
-    # One row of numbers an example, so that a split of the batch does not change them.
-    uniform = draw.random([batch_size, 4], dtype=np.float32)
+    position = step * batch_size + xp.arange(batch_size)
+    first = position[0] // count  # epoch of the first example; the batch may reach into others
+    order = _kept_order if xp is np else _order
+    orders = xp.stack(
+        [order(seed, first + k, count, xp) for k in range(-(-batch_size // count) + 1)]
+    )
+    # One column of numbers an example, so that a split of the batch does not change them.
+    bits = _hashed(xp, seed, _DRAWS, position, xp.arange(6)[:, None])
+    top, left, flip, turn, offset = (bits[:5] >> np.uint32(8)).astype("float32") * 2.0**-24
+    # Rungs are dealt out rather than drawn: every batch spans the ladder.
+    offset = (offset[0] * num_rungs).astype("int32")
     return {
-        "index": np.int32([order[p // count][p % count] for p in position]),
-        "top": uniform[:, 0],
-        "left": uniform[:, 1],
-        "flip": uniform[:, 2] < 0.5,
-        # Rungs are dealt out rather than drawn: every batch spans the ladder.
-        "rung": np.float32((position + np.int64(uniform[0, 3] * num_rungs)) % num_rungs),
-        "key": draw.integers(0, 2**32, [batch_size], dtype=np.uint32),
+        "index": orders[position // count - first, position % count],
+        "top": top,
+        "left": left,
+        "flip": flip < 0.5,
+        "turn": turn < 0.25,
+        "rung": ((position + offset) % num_rungs).astype("float32"),
+        "key": bits[5],
     }
+
+
+def _order(seed, epoch, count, xp):
+    """The permutation of the pictures in an epoch, int32 [count]."""
+    number = xp.arange(count)
+    hashed = _hashed(xp, seed, _ORDER, epoch, number)
+    return xp.lexsort([number, hashed]).astype("int32")  # equal ones in their own order
+
+
+_kept_order = functools.lru_cache(maxsize=4)(_order)
+_DRAWS, _ORDER = 1, 2  # tell the hashes of one number apart
+
+
+def _hashed(xp, *words):
+    """uint32 that depend on every bit of every word; words are whole numbers that broadcast."""
+    h = xp.zeros([1], "uint32")
+    for word in words:
+        h = h * np.uint32(0x9E3779B9) + xp.asarray(word).astype("uint32") + np.uint32(1)
+        # The 32-bit finaliser of MurmurHash3, as in `entropy.quantize`.
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+            h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
+        h = h ^ (h >> np.uint32(16))
+    return h
 
 
 def crops(pictures, step_plan, size):
@@ -156,7 +186,8 @@ def crops(pictures, step_plan, size):
         top = int(step_plan["top"][k] * (pixels.shape[0] - size + 1))
         left = int(step_plan["left"][k] * (pixels.shape[1] - size + 1))
         crop = pixels[top : top + size, left : left + size]
-        batch[k] = crop[:, ::-1] if step_plan["flip"][k] else crop
+        crop = crop[:, ::-1] if step_plan["flip"][k] else crop
+        batch[k] = crop.swapaxes(0, 1) if step_plan["turn"][k] else crop
     return batch
 
 

@@ -8,8 +8,6 @@ is compiled and spread over devices is the backend's: `training_tf`, `training_j
 import contextlib
 import dataclasses
 import importlib
-import json
-import math
 import os
 import signal
 import threading
@@ -20,60 +18,16 @@ import numpy as np
 from absl import logging
 from keras import ops
 
-from tfcodec import checkpoint, complexity, data, losses, metrics, models
+from tfcodec import checkpoint, data, losses, metrics, models, run_log
 from tfcodec.errors import InputError
-from tfcodec.optimizer import Adam
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What a run is made of, beside model and data; one flag of `train_tf.py` a field."""
-
-    steps: int = 1_000_000
-    batch_size: int = 8  # crops a step, over all replicas together
-    crop: int = 256  # pixels a side
-    learning_rate: float = 1e-3  # of Adam, after the warm-up
-    warmup: int = 200  # steps of linear rise
-    cooldown: float = 0.25  # share of the run in which the rate falls to 1 % as 1 - sqrt
-    clip_norm: float = 1.0  # of the global gradient norm
-    ema: float = 0.999  # momentum of the averaged weights, which are what is exported
-    distortion: str = "mse"  # or ms_ssim
-    rate_weights: str = ""  # of the parts' bits in the loss, as low=0.9,high=1.1
-    precision: str = "bfloat16"  # of the transforms; the entropy maths is float32 always
-    seed: int = 0
-    skip_limit: int = 100  # steps whose loss or gradient is not a number, before the run stops
-    checkpoint_every: int = 1000  # steps
-    validate_every: int = 2000  # steps
-    log_every: int = 100  # steps
-    input_threads: int = 2  # that decode and crop pictures
-    steps_per_dispatch: int = 1  # JAX only: steps inside one compiled call
-    peak_tflops: float = 0.0  # of all devices together, to report the share that is reached
-
+from tfcodec.optimizer import RULES, Optimizer
+from tfcodec.settings import Clock, Schedule, Settings
 
 # Another value changes what a continued run computes.
 CURVE = ("batch_size", "crop", "distortion", "rate_weights", "precision", "seed")
 
-
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Warm-up, a constant rate, and a fall over the last part of the run.
-
-    The constant part knows nothing of the run's length: a run can be continued, or cooled down
-    early, by resuming it with another number of steps.
-    """
-
-    def __init__(self, settings):
-        self.settings = settings
-
-    def __call__(self, step):
-        s = self.settings
-        step = keras.ops.cast(step, "float32")
-        start = s.steps * (1.0 - s.cooldown)
-        progress = keras.ops.clip((step - start) / max(s.steps - start, 1.0), 0.0, 1.0)
-        rise = keras.ops.minimum((step + 1.0) / max(s.warmup, 1), 1.0)
-        return s.learning_rate * rise * (1.0 - 0.99 * keras.ops.sqrt(progress))
-
-    def get_config(self):
-        return {"settings": dataclasses.asdict(self.settings)}
+LARGE = 4096  # elements of an array that travels in half precision
+CALM = 0.02  # of the running share of steps without a spike, how much the newest counts
 
 
 def set_precision(settings):
@@ -104,17 +58,27 @@ class Trainer:
         check(settings)
         self.model, self.pictures, self.settings = model, pictures, settings
         self.rate_weights = rate_weights(settings.rate_weights, model)
-        self.optimizer = Adam(
-            model.trainable_variables, Schedule(settings), settings.clip_norm, settings.ema
+        self.optimizer = Optimizer(
+            settings.optimizer,
+            model.trainable_variables,
+            Schedule(settings),
+            settings.clip_norm,
+            settings.ema,
+            settings.precision,
         )
-        self.skipped = keras.Variable(0, dtype="int32", trainable=False, name="skipped")
-        # What a step maps to its next values, in the order of `state`.
-        self.variables = [*model.trainable_variables, *self.optimizer.variables, self.skipped]
-        self.step = 0
+        # Steps that were no numbers, steps that were spikes, and how calm the last ones were.
+        self.tally = [
+            keras.Variable(0, dtype=dtype, trainable=False, name=name)
+            for name, dtype in (("skipped", "int32"), ("spikes", "int32"), ("calm", "float32"))
+        ]
+        # What a step maps to its next values, in the order of `updated`.
+        self.variables = [*model.trainable_variables, *self.optimizer.variables, *self.tally]
+        self.step, self.clock = 0, Clock(settings)
+        self.over = False  # see `run`
         self.waited, self.input_bound = 0.0, 0  # see `run`
         self.backend = backend().Steps(self)
 
-    def plan(self, step):
+    def plan(self, step, xp=np):
         """The plan of one step, see `data.plan`."""
         return data.plan(
             step,
@@ -122,34 +86,48 @@ class Trainer:
             batch_size=self.settings.batch_size,
             num_rungs=len(self.model.lambdas),
             seed=self.settings.seed,
+            xp=xp,
         )
 
-    def objective(self, x, rung, keys, iteration):
-        """`losses.rate_distortion` as the settings have it, after `iteration` updates."""
+    def objective(self, x, rung, keys, progress):
+        """`losses.rate_distortion` as the settings have it, when `progress` of the run is over."""
         return losses.rate_distortion(
             self.model,
             x,
             rung,
             keys,
             rate_weights=self.rate_weights,
-            progress=ops.cast(iteration, "float32") / max(self.settings.steps, 1),
+            progress=progress,
             distortion=self.settings.distortion,
         )
 
-    def updated(self, state, objective, gradients):
-        """Values of `variables` after a step, from those before it.
+    def updated(self, state, objective, gradients, progress):
+        """(values of `variables` after a step, from those before it; measurements of the update).
 
-        A step whose objective or gradient is not finite leaves all as it was and is counted.
+        A step changes nothing but the tally if its objective or gradient is not finite, or if its
+        gradient is a spike while more than half of the last steps had none: a young model's are
+        large all the time.
         """
-        count = len(self.model.trainable_variables)
-        weights, slots, skipped = state[:count], state[count:-1], state[-1]
-        new_slots, new_weights, norm = self.optimizer.update(slots, gradients, weights)
-        sound = ops.logical_and(ops.isfinite(objective), ops.isfinite(norm))
-        updated = [
+        count, s = len(self.model.trainable_variables), self.settings
+        weights, slots = state[:count], state[count : -len(self.tally)]
+        skipped, spikes, calm = state[-len(self.tally) :]
+        new_slots, new_weights, norm = self.optimizer.update(slots, gradients, weights, progress)
+        finite = ops.logical_and(ops.isfinite(objective), ops.isfinite(norm))
+        large = ops.logical_and(finite, norm > s.spike * s.clip_norm)
+        spike = ops.logical_and(large, calm > 0.5)
+        sound = ops.logical_and(finite, ops.logical_not(spike))
+        values = [
             ops.where(sound, new, old)
-            for new, old in zip([*new_weights, *new_slots], state[:-1], strict=True)
+            for new, old in zip([*new_weights, *new_slots], [*weights, *slots], strict=True)
         ]
-        return [*updated, skipped + ops.cast(ops.logical_not(sound), "int32")]
+        below = ops.cast(ops.logical_and(finite, ops.logical_not(large)), "float32")
+        tally = [
+            skipped + ops.cast(ops.logical_not(finite), "int32"),
+            spikes + ops.cast(spike, "int32"),
+            calm + (below - calm) * CALM,
+        ]
+        rate = self.optimizer.schedule(slots[0], progress)
+        return [*values, *tally], {"gradient_norm": norm, "learning_rate": rate}
 
     def synchronise(self):
         """Gives every process the chief's step and variables, and compares their pictures.
@@ -159,7 +137,8 @@ class Trainer:
         self.step = self.backend.synchronise(self.step)
 
     def run(self, last):
-        """Trains up to step `last`; yields (step reached, metrics of that step) now and then.
+        """Trains up to step `last`, or as long as the settings' seconds last; yields (step reached,
+        metrics of that step) now and then. `over` says with the last of them that it is the last.
 
         `waited` grows by the seconds without a batch to work on, `input_bound` by the steps that
         waited longer for their batch than for the device.
@@ -171,17 +150,23 @@ class Trainer:
 
         count = -(-(last - first) // width)
         previous = None
+        self.clock.start()
         for batch, waited in data.prefetch(make, 0, count, self.settings.input_threads):
             start = time.perf_counter()
-            measured = self.backend.dispatch(batch)
+            steps = min(width, last - self.step)
+            progress = [self.clock.progress(self.step + k) for k in range(steps)]
+            measured = self.backend.dispatch(batch, np.float32(progress))
             # At most one dispatch runs ahead of the device, or waiting would say nothing.
             if previous is not None:
                 ops.convert_to_numpy(previous["loss"])
-            steps = min(width, last - self.step)
             self.waited += waited
             self.input_bound += steps * (waited > time.perf_counter() - start)
             self.step += steps
+            # By the clock it is over when a step has seen its end: the last one's rate is zero.
+            self.over = self.step >= last or self.backend.ended(progress[-1])
             yield self.step, measured
+            if self.over:
+                return
             previous = measured
 
     @contextlib.contextmanager
@@ -208,8 +193,10 @@ class Trainer:
             raise ValueError("two variables share a path; give their layers names of their own")
         state = {
             "step": self.step,
-            "skipped": int(ops.convert_to_numpy(self.skipped)),
+            "seconds": self.clock.seconds,
             "pictures": len(self.pictures),
+            "lambdas": list(self.model.lambdas),
+            **{v.name: ops.convert_to_numpy(v).item() for v in self.tally},
             "settings": dataclasses.asdict(self.settings),
         }
         checkpoint.write(os.path.join(directory, f"step-{self.step:08d}"), _values(arrays), state)
@@ -217,16 +204,23 @@ class Trainer:
             checkpoint.remove(older)
 
     def save_weights(self, directory):
-        """Writes the averaged weights alone, a quarter of a checkpoint; `initialise` takes them.
+        """Writes the averaged weights alone; `initialise` takes them.
 
-        An earlier set in `directory` is replaced when the new one is whole.
+        They are made to travel: arrays of `LARGE` elements and more are in float16, which is finer
+        than the bfloat16 of exports, in pieces of less than 16 MiB. An earlier set in `directory`
+        is replaced when the new one is whole.
         Raises: InputError if `directory` holds anything else.
         """
         if os.path.exists(directory):
-            if any(not name.startswith("piece-") for name in os.listdir(directory)):
+            names = set(os.listdir(directory)) - {checkpoint.STATE}
+            if any(not name.startswith("piece-") for name in names):
                 raise InputError(f"{directory}: exists and holds other files; it is not replaced")
-        with self.averaged() as model:
-            checkpoint.write(directory, _values({f"model/{v.path}": v for v in model.variables}))
+        given = self.optimizer.averages if self.step else self.model.trainable_variables
+        named = {v.path: v for v in self.model.variables}
+        named |= {v.path: a for v, a in zip(self.model.trainable_variables, given, strict=True)}
+        values = _values({f"model/{path}": v for path, v in named.items()})
+        state = {"step": self.step, "lambdas": list(self.model.lambdas)}
+        checkpoint.write(directory, {name: _light(v) for name, v in values.items()}, state)
 
     def resume(self, directory):
         """Continues from the newest whole checkpoint in a run's directory; returns its path, or
@@ -238,14 +232,22 @@ class Trainer:
         if found is None:
             return None
         path, arrays, state = found
+        optimizer = state["settings"].get("optimizer", "adam")  # before there was a choice
+        if optimizer != self.settings.optimizer:
+            raise InputError(
+                f"{path}: trained with --optimizer={optimizer}, now it is "
+                f"{self.settings.optimizer}; continue with the former, or begin another --run_dir "
+                f"with --init_from={directory}"
+            )
         for prefix, variables in (
             ("model", self.model.variables),
             ("optimizer", self.optimizer.variables),
         ):
             named = {k[len(prefix) + 1 :]: v for k, v in arrays.items() if k.startswith(prefix)}
             _assign(variables, named, path)
-        self.skipped.assign(state.get("skipped", 0))
-        self.step = state["step"]
+        for variable in self.tally:
+            variable.assign(state.get(variable.name, 0))
+        self.step, self.clock.before = state["step"], state.get("seconds", 0.0)
         now = {**dataclasses.asdict(self.settings), "pictures": len(self.pictures)}
         before = {**state["settings"], "pictures": state.get("pictures", len(self.pictures))}
         for name in (*CURVE, "pictures"):
@@ -254,9 +256,10 @@ class Trainer:
         return path
 
 
-def check(settings):
+def check(settings: Settings):
     """Raises InputError for settings that no run can have."""
     _one_of("distortion", settings.distortion, losses.DISTORTIONS)
+    _one_of("optimizer", settings.optimizer, RULES)
     if settings.distortion == "ms_ssim" and settings.crop < metrics.MS_SSIM_MIN_SIDE:
         raise InputError(
             f"MS-SSIM needs crops of at least {metrics.MS_SSIM_MIN_SIDE} pixels a side, "
@@ -284,21 +287,26 @@ def rate_weights(text, model):
 
 
 def checkpoint_weights(path, averaged=True):
-    """Weights of a checkpoint, averaged or last, by the path of the model's variable."""
-    arrays, _ = checkpoint.read(path)
+    """Weights of a checkpoint, averaged or last, by the path of the model's variable; its ladder.
+
+    The ladder of lambdas is None in a checkpoint of before it was written down.
+    """
+    arrays, state = checkpoint.read(path)
     weights = {k[len("model/") :]: v for k, v in arrays.items() if k.startswith("model/")}
     if not weights:
         raise InputError(f"{path}: not a checkpoint of train_tf.py")
     for name in weights if averaged else ():
-        # The average of `a/b` is called `optimizer/a_b_average`.
-        average = arrays.get(f"optimizer/adam/{name.replace('/', '_')}_average")
-        if average is not None:
-            weights[name] = average
-    return weights
+        for rules in RULES:  # the average of `a/b` is called `optimizer/adam/a_b_average`
+            average = f"optimizer/{rules}/{name.replace('/', '_')}_average"
+            weights[name] = arrays.get(average, weights[name])
+    weights = {k: np.float32(w) if w.dtype == np.float16 else w for k, w in weights.items()}
+    return weights, state.get("lambdas")
 
 
 def initialise(model, path, averaged=True, partly=False):
     """Gives a model the weights of a checkpoint, of a run's newest checkpoint, or of an export.
+
+    On a ladder of another length the gains are interpolated, and continued beyond its ends.
 
     Args:
         averaged: whether those of a checkpoint are the averaged ones, or the last.
@@ -309,14 +317,16 @@ def initialise(model, path, averaged=True, partly=False):
         with `partly`, if not a single one is found.
     """
     if os.path.isfile(os.path.join(path, "config.json")):
+        from tfcodec.exports.installed import read_info
         from tfcodec.exports.weights import read_weights
 
-        weights = read_weights(path)
+        weights, lambdas = read_weights(path), read_info(path).config["lambdas"]
     else:
         if not os.path.isdir(path):
             raise InputError(f"{path}: no such folder")
         newest = (checkpoint.listed(path) or [path])[-1]
-        weights = checkpoint_weights(newest, averaged)
+        weights, lambdas = checkpoint_weights(newest, averaged)
+    weights = _on_ladder(weights, lambdas, model.lambdas)
     found = model.variables
     if partly:
         # Paths begin with the model's name.
@@ -326,6 +336,25 @@ def initialise(model, path, averaged=True, partly=False):
             raise InputError(f"{path}: has no variable in common with {model.name}")
     _assign(found, weights, path)
     return [v for v in model.variables if not _fits(weights.get(v.path), v)]
+
+
+def _on_ladder(weights, before, now):
+    """The weights with their gains at the lambdas `now`, if they are of a ladder of another length.
+
+    Gains are linear between rungs in the logarithms of gain and lambda, and beyond the ladder as in
+    its outermost steps. Ladders that do not meet are of other distortions: they stay as they are.
+    """
+    before, now = np.log(before or [1.0]), np.log(now)
+    if len(before) == len(now) or min(len(before), len(now)) == 1:
+        return weights
+    if now.min() > before.max() or now.max() < before.min():
+        return weights
+    low = np.clip(np.searchsorted(before, now) - 1, 0, len(before) - 2)
+    share = np.float32((now - before[low]) / (before[low + 1] - before[low]))[:, None]
+    return {
+        name: w[low] + share * (w[low + 1] - w[low]) if name.endswith("/log_gain") else w
+        for name, w in weights.items()
+    }
 
 
 def _fits(value, variable):
@@ -341,6 +370,10 @@ def _assign(variables, values, path):
             expected = list(variable.shape)
             raise InputError(f"{path}: {variable.path} should be {expected}, found {found}")
         variable.assign(value)
+
+
+def _light(value):
+    return np.float16(value) if value.size >= LARGE and value.dtype == np.float32 else value
 
 
 def _values(variables):
@@ -407,10 +440,12 @@ def _shown(forward, x, rung):
 def fit(trainer, run_dir, validation=None, weights_dir=None):
     """Trains to `settings.steps`: logs, validates, leaves checkpoints, and one when it is stopped.
 
+    Or as long as `settings.seconds` last, those before a continued run was stopped included.
     Continues from the newest whole checkpoint in `run_dir` if there is one, and takes back what
     was logged after it. Writes `metrics.jsonl`, and TensorBoard's event files, with pictures, where
-    TensorFlow is the backend. With every checkpoint the averaged weights go to `weights_dir`, if
-    given. Of several processes the chief alone reads and writes files.
+    TensorFlow is the backend. Every `settings.weights_every` seconds, and at the end, the averaged
+    weights go to `weights_dir`, if given. Of several processes the chief alone reads and writes
+    files.
 
     SIGINT and SIGTERM end the run after the step that is being computed, with a checkpoint.
     Raises: InputError when more than `settings.skip_limit` steps were no numbers;
@@ -423,38 +458,35 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
         resumed = trainer.resume(run_dir)
         if resumed:
             logging.info("resumed %s", resumed)
-        log = _Log(run_dir, trainer.step)
+        log = run_log.Log(run_dir, trainer.step, backend().events(run_dir))
     trainer.synchronise()
-    before, meter = trainer.step, _Meter(trainer)
+    before, meter, written = trainer.step, run_log.Meter(trainer), time.monotonic()
     with _stop_requests() as received:
         for step, measured in trainer.run(settings.steps):
             stop = trainer.backend.agreed(bool(received), measured)
-            last = step >= settings.steps
 
             def due(every, step=step, before=before):
                 return bool(every) and step // every > before // every
 
-            save = due(settings.checkpoint_every) or last or stop
+            save = due(settings.checkpoint_every) or trainer.over or stop
             if due(settings.log_every) or save:
                 values = {k: float(ops.convert_to_numpy(v)) for k, v in measured.items()}
                 values |= meter.read(step)
                 if chief:
                     log.write(step, values)
-                    logging.info("step %d  %s", step, _line(values))
+                    logging.info("step %d  %s", step, run_log.line(values))
                     meter.notice(values, step)
                 _check_skipped(values["skipped"], settings.skip_limit, step)
             with meter.paused():
-                if chief and validation and (due(settings.validate_every) or last):
-                    results, shown = _validations(trainer, validation)
-                    log.write(step, results)
-                    log.show(step, "samples", shown)
-                    for name, points in results.items():
-                        logging.info("step %d  %s  %s", step, name, "  ".join(map(_line, points)))
+                if chief and validation and (due(settings.validate_every) or trainer.over):
+                    _validate_and_log(trainer, validation, log)
                 # Last: what is logged up to a checkpoint is there whenever the checkpoint is.
                 if chief and save:
                     trainer.save(run_dir)
-                    if weights_dir:
-                        trainer.save_weights(weights_dir)
+                late = time.monotonic() - written >= settings.weights_every
+                if chief and weights_dir and (late or trainer.over or stop):
+                    trainer.save_weights(weights_dir)
+                    written = time.monotonic()
             before = step
             if stop:
                 logging.info("stopped at step %d; the same command continues", step)
@@ -471,18 +503,17 @@ def _check_skipped(skipped, limit, step):
         )
 
 
-def _validations(trainer, pictures):
-    """({name: points of `validate`}, `samples` of the averaged weights)."""
+def _validate_and_log(trainer, pictures, log):
     # Both: the average lags behind while the rate is high, and is what gets exported.
     options = dict(crop=trainer.settings.crop, ms_ssim=trainer.settings.distortion == "ms_ssim")
     results = {"validation": validate(trainer.model, pictures, **options)}
     with trainer.averaged() as model:
         results["validation_averaged"] = validate(model, pictures, **options)
-        return results, samples(model, pictures, trainer.settings.crop)
-
-
-def _line(values):
-    return "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k not in ("rung", "lambda"))
+        shown = samples(model, pictures, trainer.settings.crop)
+    log.write(trainer.step, results)
+    log.show(trainer.step, "samples", shown)
+    for name, points in results.items():
+        logging.info("step %d  %s  %s", trainer.step, name, "  ".join(map(run_log.line, points)))
 
 
 @contextlib.contextmanager
@@ -507,106 +538,3 @@ def _stop_requests():
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-class _Meter:
-    """How fast the steps since the last reading were, and what held them up."""
-
-    def __init__(self, trainer):
-        self.trainer, settings = trainer, trainer.settings
-        self.pixels = settings.crop**2
-        self.flop = 0
-        if settings.peak_tflops:
-            self.flop = complexity.training_flop_per_pixel(trainer.model) * self.pixels
-        self._restart(trainer.step)
-
-    def _restart(self, step):
-        self.clock, self.since = time.monotonic(), step
-        self.waited, self.input_bound = self.trainer.waited, self.trainer.input_bound
-
-    @contextlib.contextmanager
-    def paused(self):
-        """What happens inside the block is not counted as time of the steps."""
-        start = time.monotonic()
-        yield
-        self.clock += time.monotonic() - start
-
-    def read(self, step):
-        """Numbers for the log; the next reading begins here."""
-        trainer, settings = self.trainer, self.trainer.settings
-        seconds = max(time.monotonic() - self.clock, 1e-9)
-        steps = max(step - self.since, 1)
-        images = steps * settings.batch_size / seconds
-        values = {
-            "seconds_per_step": seconds / steps,
-            "images_per_second": images,
-            "mpixel_per_second": images * self.pixels / 1e6,
-            "input_wait": (trainer.waited - self.waited) / seconds,  # share of the time
-            "input_bound_steps": trainer.input_bound - self.input_bound,
-            "skipped": int(ops.convert_to_numpy(trainer.skipped)),
-        }
-        if self.flop:
-            values["tflops"] = self.flop * images / 1e12
-            values["share_of_peak"] = values["tflops"] / settings.peak_tflops
-        failed = getattr(trainer.pictures, "failed", ())
-        if failed:
-            values["undecodable_pictures"] = len(failed)
-        self._restart(step)
-        return values
-
-    @staticmethod
-    def notice(values, step):
-        if values["input_bound_steps"] > 0 and values["input_wait"] > 0.1:
-            logging.warning(
-                "step %d  input-bound: %d steps waited longer for pictures than for the device, "
-                "%.0f %% of the time; try more --input_threads, or smaller picture files",
-                step,
-                values["input_bound_steps"],
-                100 * values["input_wait"],
-            )
-
-
-class _Log:
-    """Appends to metrics.jsonl, and to TensorBoard's event files if TensorFlow is the backend.
-
-    Records of steps after `step`, of a run that was killed there, are taken out first.
-    """
-
-    def __init__(self, run_dir, step):
-        self.path = os.path.join(run_dir, "metrics.jsonl")
-        self.events = backend().events(run_dir)
-        if os.path.exists(self.path):
-            with open(self.path) as file:
-                lines = [line for line in file if _up_to(line, step)]
-            with open(self.path + ".partial", "w") as file:
-                file.writelines(lines)
-            os.replace(self.path + ".partial", self.path)
-
-    def write(self, step, values):
-        # JSON has no word for what is not a number.
-        known = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in values.items()
-        }
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, **known}) + "\n")
-        scalars = {}
-        for name, value in values.items():
-            if isinstance(value, list):  # the points of a validation
-                for point in value:
-                    for key in point.keys() - {"rung", "lambda"}:
-                        scalars[f"{name}/{key}_{point['rung']}"] = point[key]
-            else:
-                scalars[name] = value
-        self.events(step, scalars)
-
-    def show(self, step, name, images):
-        """Pictures uint8 [n, h, w, 3] for TensorBoard."""
-        self.events(step, {name: images})
-
-
-def _up_to(line, step):
-    try:
-        return line.endswith("\n") and json.loads(line)["step"] <= step
-    except ValueError:  # half written
-        return False

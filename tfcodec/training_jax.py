@@ -1,10 +1,13 @@
 """Training steps on JAX: one accelerator, with the pictures on it.
 
-Crops are cut inside the compiled step, and one call computes `settings.steps_per_dispatch` steps.
+Plans, crops and noise are made inside the compiled step, and one call computes
+`settings.steps_per_dispatch` of them: between two calls the host has nothing to prepare.
 """
 
+import concurrent.futures
 import contextlib
 import functools
+import os
 
 import jax
 import keras
@@ -31,38 +34,57 @@ def scope(strategy="default", deterministic=False):
     yield
 
 
+def host():
+    """Where models are built and started: on the processor.
+
+    Every operation that runs by itself on an accelerator costs a compilation there.
+    """
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
+
+
 class Steps:
-    """Compiled steps of a `Trainer`; the pictures go to the device when this is made."""
+    """Compiled steps of a `Trainer`; pictures and variables go to the device when this is made.
+
+    A call takes the numbers of its steps and what share of the run is over, and nothing else:
+    what the steps see is planned, cut and drawn where they are computed.
+    """
 
     chief, workers, replicas = True, 1, 1
 
     def __init__(self, trainer):
         self.trainer = trainer
         self.steps_per_dispatch = trainer.settings.steps_per_dispatch
-        pictures = [trainer.pictures[k] for k in range(len(trainer.pictures))]
+        device = jax.devices()[0]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            pictures = list(pool.map(trainer.pictures.__getitem__, range(len(trainer.pictures))))
         sides = np.int32([p.shape[:2] for p in pictures])
         starts = np.cumsum([0] + [p.size for p in pictures])  # the last is the end of all
         if starts[-1] >= 2**31:
             raise InputError("the decoded pictures exceed 2 GiB; the device's index has 32 bits")
         pixels = np.concatenate([np.empty(0, np.uint8), *(p.reshape(-1) for p in pictures)])
-        self.pixels, self.sides = jax.device_put(pixels), jax.device_put(sides)
-        self.starts = jax.device_put(starts.astype(np.int32))
+        self.pixels, self.sides = jax.device_put(pixels, device), jax.device_put(sides, device)
+        self.starts = jax.device_put(starts.astype(np.int32), device)
+        for variable in [*trainer.variables, *trainer.model.non_trainable_variables]:
+            variable.assign(jax.device_put(np.asarray(variable.value), device))
         self._many_steps = jax.jit(
-            lambda state, fixed, plans, pixels: jax.lax.scan(
-                lambda s, plan: self._one_step(s, fixed, plan, pixels), state, plans
-            )
+            lambda state, fixed, steps, pixels: jax.lax.scan(
+                lambda s, step: self._one_step(s, fixed, *step, pixels), state, steps
+            ),
+            donate_argnums=0,
         )
 
     def make(self, first, last):
-        """The plans of steps, stacked."""
-        plans = [self.trainer.plan(step) for step in range(first, last)]
-        return {key: np.stack([p[key] for p in plans]) for key in plans[0]}
+        """The numbers of steps; the rest is made on the device."""
+        return np.arange(first, last, dtype=np.int32)
 
-    def dispatch(self, plans):
-        """Computes steps on a result of `make`; returns the metrics of the last."""
+    def dispatch(self, steps, progress):
+        """Computes steps on a result of `make`; returns the metrics of the last.
+
+        Args: progress: float32 of the shape of `steps`, the share of the run that is over.
+        """
         variables, fixed = self.trainer.variables, self.trainer.model.non_trainable_variables
         state, measured = self._many_steps(
-            [v.value for v in variables], [v.value for v in fixed], plans, self.pixels
+            [v.value for v in variables], [v.value for v in fixed], (steps, progress), self.pixels
         )
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
@@ -71,6 +93,10 @@ class Steps:
     def agreed(self, stop, measured):
         """Whether the run stops after this step."""
         return stop
+
+    def ended(self, progress):
+        """Whether the step just dispatched has seen the end of the run."""
+        return progress >= 1
 
     def synchronise(self, step):
         """The chief's step, which is ours."""
@@ -86,12 +112,13 @@ class Steps:
         rows = first + jax.numpy.arange(size) * width * 3
         cut = jax.vmap(lambda row: jax.lax.dynamic_slice(pixels, (row,), (size * 3,)))(rows)
         cut = cut.reshape(size, size, 3)
-        return jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
+        cut = jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
+        return jax.numpy.where(plan["turn"], cut.swapaxes(0, 1), cut)
 
-    def _one_step(self, state, fixed, plan, pixels):
+    def _one_step(self, state, fixed, step, progress, pixels):
         trainer = self.trainer
         weights = trainer.model.trainable_variables
-        iteration = state[len(weights)]  # the first of the optimizer's variables
+        plan = trainer.plan(step, jax.numpy)
         x = jax.vmap(self._crop, in_axes=(None, 0))(pixels, plan)
 
         def objective(values):
@@ -100,11 +127,12 @@ class Steps:
                 *zip(trainer.model.non_trainable_variables, fixed, strict=True),
             ]
             with keras.StatelessScope(state_mapping=mapping):
-                return trainer.objective(x, plan["rung"], plan["key"], iteration)
+                return trainer.objective(x, plan["rung"], plan["key"], progress)
 
         values = state[: len(weights)]
         (loss, measured), gradients = jax.value_and_grad(objective, has_aux=True)(values)
-        return trainer.updated(state, loss, gradients), measured
+        values, update = trainer.updated(state, loss, gradients, progress)
+        return values, {**measured, **update}
 
 
 @functools.lru_cache(maxsize=1)

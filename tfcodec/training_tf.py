@@ -62,6 +62,11 @@ def _check_cluster():
         )
 
 
+def host():
+    """Where models are built and started: here, wherever TensorFlow places them."""
+    return contextlib.nullcontext()
+
+
 class Steps:
     """Compiled steps of a `Trainer` under the strategy in whose scope this is made.
 
@@ -103,24 +108,31 @@ class Steps:
             batches.append({"x": crops, "rung": part["rung"], "keys": part["key"]})
         return batches
 
-    def dispatch(self, batches):
-        """Computes a step on a result of `make`; returns its metrics, tensors."""
-        stop = np.float32(self._stop)
+    def dispatch(self, batches, progress):
+        """Computes a step on a result of `make`; returns its metrics, tensors.
+
+        Args: progress: [1], the share of the run that is over, as this process has it.
+        """
+        word = np.float32([self._stop, progress[0]])
         batch = self._values(
             lambda replica: {
                 **{k: tf.constant(v) for k, v in batches[self.ids.index(replica)].items()},
-                "stop": tf.constant(stop),
+                "word": tf.constant(word),
             }
         )
         with _alive(self.workers):
             measured = self._step(batch)
-        self._agreed = measured.pop("stop")
+        self._agreed = measured.pop("word")
         return measured
 
     def agreed(self, stop, measured):
         """Whether every process stops after this step: at the next, once one of them asks."""
         self._stop = stop
-        return stop if self.workers == 1 else float(self._agreed) > 0
+        return stop if self.workers == 1 else float(self._agreed[0]) > 0
+
+    def ended(self, progress):
+        """Whether the step just dispatched has seen the end of the run, on every clock."""
+        return (progress if self.workers == 1 else float(self._agreed[1])) >= 1
 
     def synchronise(self, step):
         """The chief's step; its variables go to every replica."""
@@ -140,7 +152,7 @@ class Steps:
     def _from_chief(self, step, count):
         """(the chief's step, `count` of every replica); also assigns the chief's variables."""
         trainer = self.trainer
-        variables = [*trainer.model.variables, *trainer.optimizer.variables, trainer.skipped]
+        variables = [*trainer.model.variables, *trainer.optimizer.variables, *trainer.tally]
         variables = [v.value for v in variables]
 
         def replica():
@@ -170,24 +182,27 @@ class Steps:
         trainer = self.trainer
         weights = trainer.model.trainable_variables
         state = [tf.convert_to_tensor(v.value) for v in trainer.variables]
+        word = tf.identity(batch["word"])  # a collective wants a device, inputs have none
+        if self.workers > 1:  # each has a clock of its own
+            context = tf.distribute.get_replica_context()
+            word = context.all_reduce(tf.distribute.ReduceOp.MEAN, word)
+        progress = word[1]
         with tf.GradientTape() as tape:
             objective, measured = trainer.objective(
-                batch["x"], batch["rung"], batch["keys"], trainer.optimizer.iterations
+                batch["x"], batch["rung"], batch["keys"], progress
             )
         gradients = [
             tf.zeros_like(value) if gradient is None else gradient
             for gradient, value in zip(tape.gradient(objective, weights), state, strict=False)
         ]
-        measured["stop"] = tf.identity(
-            batch["stop"]
-        )  # a collective wants a device, inputs have none
         if self.replicas > 1:
             context = tf.distribute.get_replica_context()
             objective, measured, gradients = context.all_reduce(
                 tf.distribute.ReduceOp.MEAN, (objective, measured, gradients)
             )
             measured["psnr"] = losses.psnr(measured["mse"])  # no mean of logarithms
-        return measured, trainer.updated(state, objective, gradients)
+        values, update = trainer.updated(state, objective, gradients, progress)
+        return {**measured, **update, "word": word}, values
 
     def _assign(self, variables, values):
         """Gives every replica's copy of each variable the value that the replica computed."""

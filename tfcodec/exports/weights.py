@@ -93,18 +93,24 @@ def quantised(kernel):
     return np.clip(integers, -127, 127).astype(np.int8), scale
 
 
-def stored_arrays(path, value, weights):
-    """{name: array} of what is stored of a variable of the model. Args: weights: see `WEIGHTS`."""
-    import ml_dtypes
-
+def read_form(weights):
+    """(one of `WEIGHTS`, patterns of the paths of kernels in int8). Raises: InputError."""
     form, *patterns = weights.split(",")
     if form not in WEIGHTS or not all(pattern.startswith("int8:") for pattern in patterns):
         raise InputError(
             f"weights are stored as {' or '.join(WEIGHTS)}, then ,int8:PATTERN; not as {weights}"
         )
+    return form, [pattern.removeprefix("int8:") for pattern in patterns]
+
+
+def stored_arrays(path, value, weights):
+    """{name: array} of what is stored of a variable of the model. Args: weights: see `WEIGHTS`."""
+    import ml_dtypes
+
+    form, patterns = read_form(weights)
     if np.issubdtype(value.dtype, np.integer):
         return {path: value}
-    small = any(fnmatch.fnmatch(path, pattern.removeprefix("int8:")) for pattern in patterns)
+    small = any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
     if form == "int8" and not any(chain in path for chain in LINEAR_CHAINS):
         small |= value.size >= INT8_FROM
     if small and path.endswith("/kernel"):

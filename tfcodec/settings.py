@@ -81,7 +81,9 @@ class Clock:
         self.settings, self.before, self._start = settings, 0.0, None
 
     def start(self):
-        self._start = time.monotonic()
+        """To be called before every step; the first one counts."""
+        if self._start is None:
+            self._start = time.monotonic()
 
     @property
     def seconds(self):

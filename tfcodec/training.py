@@ -150,9 +150,9 @@ class Trainer:
 
         count = -(-(last - first) // width)
         previous = None
-        self.clock.start()
         for batch, waited in data.prefetch(make, 0, count, self.settings.input_threads):
             start = time.perf_counter()
+            self.clock.start()
             steps = min(width, last - self.step)
             progress = [self.clock.progress(self.step + k) for k in range(steps)]
             measured = self.backend.dispatch(batch, np.float32(progress))

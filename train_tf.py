@@ -111,8 +111,8 @@ def _add_export(flags):
         "--export_weights",
         metavar="FORM",
         default="bfloat16",
-        help=f"how the export stores large weights: {', '.join(WEIGHTS)}; int8 is smallest, float32 "
-        "exact, and ,int8:PATTERN behind it chooses kernels by their path; default bfloat16",
+        help=f"how the export stores large weights: {', '.join(WEIGHTS)}; int8 is smallest, "
+        "float32 exact; ,int8:PATTERN behind it chooses kernels by their path; default bfloat16",
     )
 
 

@@ -153,6 +153,7 @@ LARGER = {
     "tfcodec.models": "composition takes the codecs apart",
     "tfcodec.exports.write.write": "model, preset and config become one value",
     "tfcodec.serving.coder._bisect": "the state of a loop",
+    "tfcodec.coding.arithmetic.decode": "the state of a loop, in a compiled function",
     "tfcodec.models.channelwise.__init__": "composition takes its codec apart",
     "tfcodec.models.hyperprior.__init__": "composition takes its codec apart",
     "tfcodec.models.transforms.__init__": "its own, and those of two subclasses",

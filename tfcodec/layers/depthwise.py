@@ -42,7 +42,7 @@ class DepthwiseConv3x3(keras.layers.Layer):
 
     def call(self, x):
         kernel, bias = ops.cast(self.kernel, x.dtype) * self.scale, ops.cast(self.bias, x.dtype)
-        if (self.form or _fast_form()) == "conv":
+        if self.form == "conv" or (self.form is None and keras.backend.backend() != "jax"):
             y = ops.depthwise_conv(
                 x, kernel[..., None], 1, padding="same", data_format="channels_last"
             )
@@ -58,10 +58,6 @@ class DepthwiseConv3x3(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale, "form": self.form}
-
-
-def _fast_form():
-    return "shifts" if keras.backend.backend() == "jax" else "conv"
 
 
 class ScaledConv2D(keras.layers.Conv2D):

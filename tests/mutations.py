@@ -1,6 +1,6 @@
 """Files that go wrong, or are made to: mutations, what they must come to, and a run over many.
 
-    python tests/mutations.py --count 1000000
+    python tests/mutations.py --count 1000000 --model quad-small
 
 A run decodes mutated files of small pictures in one process, every second one with a right CRC-32,
 so that what lies behind it is reached: mutated bytes and mutated parts in turn. Whatever the bytes,
@@ -38,11 +38,18 @@ WATCHED = 100  # mutations between two looks at the clock and the memory
 GROWTH = 64  # MiB that the allocators may keep for themselves
 
 
-def originals(folder):
-    """A tiny codec, and its files of 32x32 pictures: gray, RGB, alpha, escapes, lanes, coder 1."""
+def originals(folder, model="mbt2018_mean-compact"):
+    """A tiny codec of a preset, and its files of 32x32 pictures.
+
+    They are gray, RGB, with alpha, with escapes, of several lanes, of coder 1.
+    """
     import tiny_exports
 
-    tiny = codec.Codec(tiny_exports.tiny_export(os.path.join(folder, "tiny"), lambdas=(0.001, 0.2)))
+    name, preset = model.split("-")
+    info = tiny_exports.tiny_export(
+        os.path.join(folder, "tiny"), name, preset, lambdas=(0.001, 0.2)
+    )
+    tiny = codec.Codec(info)
     random = np.random.RandomState(0)
     smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
     noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
@@ -218,10 +225,11 @@ def main():
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     flags.add_argument("--count", type=int, default=1_000_000)
     flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--model", metavar="NAME-PRESET", default="mbt2018_mean-compact")
     args = flags.parse_args()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(*originals(folder), args.seed)
+        run = Run(*originals(folder, args.model), args.seed)
         while run.count < args.count:
             run.mutations(min(10_000, args.count - run.count))
             seconds = time.perf_counter() - start

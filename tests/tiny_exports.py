@@ -15,11 +15,21 @@ from tfcodec import models
 from tfcodec.exports import installed, write
 
 TINY = {"filters": 6, "latents": 8, "widths": (8, 8, 8)}
+TINY_QUAD = {
+    "width": 8,
+    "analysis_blocks": 1,
+    "synthesis_blocks": 2,
+    "latents": 8,
+    "filters": 6,
+    "hyper_latents": 5,
+    "features": 7,
+    "step_widths": (8, 8),
+}
 
 
 def tiny_model(name="mbt2018_mean", preset="compact", **changes):
     """(model, config): the preset with a few channels and random weights that code something."""
-    config = models.config(name, preset, **{**TINY, **changes})
+    config = models.config(name, preset, **{**(TINY_QUAD if name == "quad" else TINY), **changes})
     keras.utils.set_random_seed(1)
     model = models.module(name).build(config, name=name).build_weights()
     model.prepare(np.random.RandomState(0).random_sample([4, 64, 64, 3]).astype(np.float32))

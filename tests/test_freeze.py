@@ -254,12 +254,18 @@ def test_an_unknown_profile_is_refused(frozen, tmp_path):
         loaded.Exported(installed.read_info(path))
 
 
-@pytest.mark.parametrize("name", ["ms2020", "weconvene"])
-def test_slices_that_see_earlier_ones_freeze(tmp_path, name):
-    """Decoded latents, in 1/64, feed the networks of later slices."""
-    changes = {"slices": 2} if name == "ms2020" else {"low_slices": 2, "high_slices": 1}
-    changes |= {"hyper_latents": 6, "gain_level": 4.0}
-    info = tiny_exports.tiny_export(str(tmp_path / "float"), name, **changes)
+@pytest.mark.parametrize(
+    "name, preset, changes",
+    [
+        ("ms2020", "compact", {"slices": 2, "hyper_latents": 6}),
+        ("weconvene", "compact", {"low_slices": 2, "high_slices": 1, "hyper_latents": 6}),
+        ("quad", "small", {}),
+    ],
+)
+def test_steps_that_see_earlier_ones_freeze(tmp_path, name, preset, changes):
+    """Decoded latents, in 1/64, feed the networks of later steps."""
+    changes = {"gain_level": 4.0, **changes}
+    info = tiny_exports.tiny_export(str(tmp_path / "float"), name, preset, **changes)
     frozen = freeze.freeze(info, str(tmp_path / "frozen"), [smooth(128, 192, 1)])
     blocks = [c["blocks"] for c in frozen.config["exact"]["convolutions"]]
     assert any(len(each) == 2 for each in blocks)

@@ -227,6 +227,31 @@ def test_the_linear_chains_are_not_stored_in_int8(monkeypatch, tmp_path):
     assert large - chains and all(dtypes[path] == "int8" for path in large - chains)
 
 
+@pytest.mark.parametrize("form", ["bfloat16", "float16"])
+def test_kernels_chosen_by_their_path_are_stored_in_int8_and_stay_so(form):
+    value = np.random.default_rng(0).normal(size=[4, 4, 8, 64]).astype(np.float32)
+    weights = f"{form},int8:*/a/*,int8:m/b/kernel"
+    for path, kinds in {
+        "m/a/kernel": {"int8", "float32"},
+        "m/b/kernel": {"int8", "float32"},
+        "m/c/kernel": {form},
+    }.items():
+        stored = weights_module.stored_arrays(path, value, weights)
+        assert {str(array.dtype) for array in stored.values()} == kinds, path
+        described = {name: {"dtype": str(array.dtype)} for name, array in stored.items()}
+        info = installed.ModelInfo("m", "", {"weights": described})
+        again = weights_module.stored_arrays(path, value, weights_module.form_of(info))
+        assert all(np.array_equal(again[name], array) for name, array in stored.items())
+
+
+@pytest.mark.parametrize("weights", ["int4", "bfloat16,float32:*", "int8:*"])
+def test_a_form_of_weights_that_there_is_not_is_said(weights):
+    with pytest.raises(
+        InputError, match="weights are stored as bfloat16 or .*, then ,int8:PATTERN"
+    ):
+        weights_module.read_form(weights)
+
+
 def test_an_export_in_int8_computes_with_its_integers_and_scales(in_integers, tmp_path):
     """A model of the weights that are read computes the same; exported again, it is the same."""
     model, info = in_integers

@@ -20,4 +20,4 @@ def test_files_and_pictures_are_those_of_tfcodec(tmp_path, frozen):
         info = freeze.freeze(info, str(tmp_path / "frozen"), [photograph])
     there = codec.Codec(info)
     server = Server(there, 128 * 256, 10**6, False)
-    check_same(there, {"encode": server.encode, "decode": server.decode}, 3.0, 8.0)
+    check_same(there, {"encode": server.encode, "decode": server.decode}, 6.5, 6.5)

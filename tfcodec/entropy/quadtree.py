@@ -48,13 +48,14 @@ def take(y, turn):
     """What a step codes of y [B, h, w, C]: [B, h/2, w/2, C]. Args: turn: one of `turns`."""
     _, height, width, channels = ops.shape(y)
     y = ops.reshape(y, (-1, height // 2, 2, width // 2, 2, channels))
-    return ops.sum(y * turn[:, None], axis=(2, 4))  # one of four is no zero: nothing is rounded
+    chosen = ops.multiply(y, turn[:, None])
+    return ops.sum(chosen, axis=(2, 4))  # one of four is no zero: nothing is rounded
 
 
 def put(part, turn):
     """The reverse of `take`, zeros elsewhere: [B, h/2, w/2, C] to [B, h, w, C]."""
     _, height, width, channels = ops.shape(part)
-    y = part[:, :, None, :, None] * turn[:, None]
+    y = ops.multiply(part[:, :, None, :, None], turn[:, None])
     return ops.reshape(y, (-1, 2 * height, 2 * width, channels))
 
 

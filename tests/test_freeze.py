@@ -176,7 +176,7 @@ def test_the_float_form_depends_on_the_machine(frozen):
     z_hat = np.random.RandomState(0).standard_normal([1, 16, 24, 6]).astype(np.float32) * 5
     layer = model.hyper_synthesis.layers[2].conv
     x = np.repeat(z_hat, 4, axis=-1)[..., : layer.kernel.shape[2]]
-    kernel = np.array(layer.kernel)
+    kernel = layer.kernel.numpy()
     first = np.array(exact.ops.conv(x, kernel, padding="same"))
     order = np.random.RandomState(1).permutation(x.shape[-1])
     second = np.array(exact.ops.conv(x[..., order], kernel[:, :, order], padding="same"))

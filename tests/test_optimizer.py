@@ -40,20 +40,20 @@ def test_adam_is_that_of_keras():
     ours = Optimizer("adam", weights, lambda iteration, progress: 1e-3, clip_norm=1.0, ema=0.9)
     theirs = keras.optimizers.Adam(1e-3, global_clipnorm=1.0, name="adam")
     theirs.build(weights)
-    values, state = [np.array(w) for w in weights], [np.array(v) for v in ours.variables]
+    values, state = [w.numpy() for w in weights], [v.numpy() for v in ours.variables]
     for scale in (5.0, 0.1, 1.0):
         gradients = [np.float32(scale * rng.normal(size=w.shape)) for w in weights]
         state, values, norm = ours.update(state, gradients, values)
         theirs.apply([keras.ops.convert_to_tensor(g) for g in gradients])
         assert float(norm) == pytest.approx(np.sqrt(sum(np.sum(g**2) for g in gradients)), rel=1e-5)
-    known = {v.path: np.array(v) for v in theirs.variables}
+    known = {v.path: v.numpy() for v in theirs.variables}
     slots = [v.path for v in ours.variables if not v.path.endswith("_average")]
     assert len(slots) == 1 + 2 * len(weights)
     for variable, value in zip(ours.variables, state, strict=True):
         if variable.path in slots:
             np.testing.assert_allclose(value, known[variable.path], rtol=1e-4, atol=1e-7)
     for weight, value in zip(weights, values, strict=True):
-        np.testing.assert_allclose(value, np.array(weight), rtol=1e-5)
+        np.testing.assert_allclose(value, weight.numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", optimizer.RULES)
@@ -61,7 +61,7 @@ def test_the_average_begins_at_the_first_update_and_its_memory_grows_with_the_ru
     weights = _weights((3, 3, 8, 8), (4,))
     ours = Optimizer(name, weights, lambda iteration, progress: 1.0, clip_norm=1.0, ema=0.9)
     gradients = [np.ones(w.shape, np.float32) for w in weights]
-    state, values = [np.array(v) for v in ours.variables], [np.array(w) for w in weights]
+    state, values = [v.numpy() for v in ours.variables], [w.numpy() for w in weights]
     state, first, _ = ours.update(state, gradients, values)
     np.testing.assert_array_equal(state[1], first[0])
     state, second, _ = ours.update(state, gradients, first)

@@ -98,12 +98,12 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
     training.initialise(fresh, str(tmp_path / "a"))
     with straight.averaged() as averaged:
         for mine, theirs in zip(fresh.variables, averaged.variables, strict=True):
-            np.testing.assert_array_equal(mine, theirs)
-        kernel = np.array(averaged.trainable_variables[0])
+            np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+        kernel = averaged.trainable_variables[0].numpy()
     training.initialise(fresh, str(tmp_path / "a"), averaged=False)
     for mine, theirs in zip(fresh.variables, straight.model.variables, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    assert np.any(kernel != np.array(straight.model.trainable_variables[0]))
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+    assert np.any(kernel != straight.model.trainable_variables[0].numpy())
 
 
 def test_weights_of_another_model_or_of_nothing_are_refused(pictures, tmp_path):
@@ -244,7 +244,7 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
     model.start_rates(x)
     assert all(np.array_equal(v, old) for v, old in zip(taken, before, strict=True))
     y = np.concatenate(model.analysis(x, np.full([len(x)], 3.5, np.float32))[1:], axis=-1)
-    start = np.concatenate([np.array(s.mean.convs[-1].bias)[-w:] for s, w in _slices(model)])
+    start = np.concatenate([s.mean.convs[-1].bias.numpy()[-w:] for s, w in _slices(model)])
     np.testing.assert_allclose(np.exp(start), y.std(axis=(0, 1, 2)) + 0.11, rtol=1e-4)
     other = types.SimpleNamespace(
         name="other", lambdas=(1,), variables=[keras.Variable(0.0, name="w")]
@@ -299,7 +299,7 @@ def test_a_run_of_some_seconds_ends_at_the_rate_zero_and_counts_those_before(pic
     training.fit(again, str(tmp_path))
     assert again.step == trainer.step + 1
     for variable in again.model.variables:
-        np.testing.assert_array_equal(np.array(variable), arrays[f"model/{variable.path}"])
+        np.testing.assert_array_equal(variable.numpy(), arrays[f"model/{variable.path}"])
 
 
 def test_a_run_goes_on_with_the_optimizer_it_began_with(pictures, tmp_path):
@@ -325,7 +325,7 @@ def test_a_run_goes_on_with_the_optimizer_it_began_with(pictures, tmp_path):
 
 def test_a_spike_is_left_out_where_it_is_calm_and_taken_where_it_is_not(pictures):
     trainer = training.Trainer(_model(), pictures, SETTINGS)
-    weights = [np.array(v) for v in trainer.model.trainable_variables]
+    weights = [v.numpy() for v in trainer.model.trainable_variables]
 
     def step(state, size):
         gradients = [np.full(w.shape, size, np.float32) for w in weights]
@@ -334,7 +334,7 @@ def test_a_spike_is_left_out_where_it_is_calm_and_taken_where_it_is_not(pictures
         moved = any(np.any(a != b) for a, b in zip(new[:-3], state[:-3], strict=True))
         return new, moved, float(measured["gradient_norm"])
 
-    state = [np.array(v) for v in trainer.variables]
+    state = [v.numpy() for v in trainer.variables]
     large = 2 * SETTINGS.spike / step(state, 1.0)[2]
     for _ in range(3):  # a young model: all its gradients are large
         state, moved, _ = step(state, large)
@@ -355,9 +355,9 @@ def test_the_averaged_weights_travel_alone(pictures, tmp_path):
     training.initialise(other, str(tmp_path / "weights"))
     with trainer.averaged() as model:
         for ours, theirs in zip(other.variables, model.variables, strict=True):
-            large = np.size(theirs) >= training.LARGE  # travels in half precision
-            travelled = np.float16(theirs) if large else np.array(theirs)
-            np.testing.assert_array_equal(np.array(ours), np.float32(travelled))
+            large = theirs.numpy().size >= training.LARGE  # travels in half precision
+            travelled = np.float16(theirs.numpy()) if large else theirs.numpy()
+            np.testing.assert_array_equal(ours.numpy(), np.float32(travelled))
     assert any(np.size(v) >= training.LARGE for v in other.variables)
     assert not (tmp_path / "weights.partial").exists()
     (tmp_path / "weights" / "thesis.txt").write_text("precious")
@@ -374,7 +374,7 @@ def test_a_longer_ladder_begins_with_the_gains_of_the_shorter_one(pictures, tmp_
     other = _model(seed=5, lambdas=long)
     training.initialise(other, str(tmp_path))
     for layer in ("gain", "inverse_gain"):
-        old, new = (np.array(getattr(m, layer).log_gain) for m in (trainer.model, other))
+        old, new = (getattr(m, layer).log_gain.numpy() for m in (trainer.model, other))
         expected = [2 * old[0] - old[1], old[0], (old[0] + old[1]) / 2, old[1], old[2]]
         np.testing.assert_allclose(new, [*expected, 2 * old[2] - old[1]], atol=1e-5)
     far = _model(lambdas=(2.4, 71.0))  # of MS-SSIM

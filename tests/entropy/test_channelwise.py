@@ -41,26 +41,26 @@ class Model:
 
     def __init__(self, groups, seed=0):
         keras.utils.set_random_seed(seed)
-        self.charm = ChARM(groups, means=5, scales=5, first_row=1)
-        self.charm.build()
+        self.context = ChARM(groups, means=5, scales=5, first_row=1)
+        self.context.build()
         rng = np.random.default_rng(seed)
-        for weight in self.charm.weights:
+        for weight in self.context.weights:
             if weight.path.endswith("bias"):
                 weight.assign(rng.normal(0, 0.3, weight.shape))
         maps = rng.normal(0, 2, [2, 1, HEIGHT, WIDTH, 5]).astype(np.float32)
         self.maps = {"means": maps[0], "scales": maps[1]}
 
     def step(self, k, state, symbols):
-        return self.charm.step(k, state if k else dict(self.maps), symbols)
+        return self.context.step(k, state if k else dict(self.maps), symbols)
 
     def finish(self, state, symbols):
-        return self.charm.finish(state, symbols)
+        return self.context.finish(state, symbols)
 
     def latents(self, seed=0):
         rng = np.random.default_rng(seed)
         return [
             rng.normal(0, 3, [1, HEIGHT, WIDTH, width]).astype(np.float32)
-            for width in self.charm.widths
+            for width in self.context.widths
         ]
 
 

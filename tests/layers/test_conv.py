@@ -53,8 +53,8 @@ def test_down_pads_like_pytorch_on_both_sides_alike(kernel, side):
     pad = kernel // 2
     padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
-    weights = np.array(layer.kernel)
-    expected = np.einsum("bhwcij,ijco->bhwo", windows[:, ::2, ::2], weights) + np.array(layer.bias)
+    weights = layer.kernel.numpy()
+    expected = np.einsum("bhwcij,ijco->bhwo", windows[:, ::2, ::2], weights) + layer.bias.numpy()
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
 
 

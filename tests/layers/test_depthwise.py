@@ -29,7 +29,7 @@ def test_a_depthwise_convolution_filters_each_channel_by_itself():
     x = np.zeros([1, 5, 5, 3], np.float32)
     x[0, 2, 2, 1] = 1.0
     y = np.array(layer(x))
-    np.testing.assert_array_equal(y[0, 1:4, 1:4, 1], np.array(layer.kernel)[::-1, ::-1, 1])
+    np.testing.assert_array_equal(y[0, 1:4, 1:4, 1], layer.kernel.numpy()[::-1, ::-1, 1])
     assert not y[..., [0, 2]].any() and not y[0, [0, 4]].any()
 
 
@@ -43,7 +43,7 @@ def test_scales_of_a_convolution_are_those_of_its_kernel_and_bias():
     layer = ScaledConv2D(5, 1, scale=4.0, bias_scale=0.5)
     layer.build(x.shape)
     layer.bias.assign(np.arange(5))
-    expected = 4.0 * x @ np.array(layer.kernel)[0, 0] + 0.5 * np.arange(5)
+    expected = 4.0 * x @ layer.kernel.numpy()[0, 0] + 0.5 * np.arange(5)
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
 
 
@@ -69,12 +69,12 @@ def test_a_block_computes_its_formula():
         return v / (1.0 + np.exp(-4.0 * v))
 
     def pointwise(layer, v):
-        return v @ np.array(layer.kernel)[0, 0] + np.array(layer.bias)
+        return v @ layer.kernel.numpy()[0, 0] + layer.bias.numpy()
 
     hidden = act(pointwise(block.a, x))
     padded = np.pad(hidden, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    filtered = np.array(block.dw.bias) + sum(
-        padded[:, i : i + 5, j : j + 6] * np.array(block.dw.kernel)[i, j]
+    filtered = block.dw.bias.numpy() + sum(
+        padded[:, i : i + 5, j : j + 6] * block.dw.kernel.numpy()[i, j]
         for i in range(3)
         for j in range(3)
     )

@@ -103,7 +103,7 @@ def test_every_weight_receives_a_gradient(tiny):
     x = np.random.default_rng(0).integers(0, 256, [4, 64, 64, 3], dtype=np.uint8)
     rung, keys = np.float32([0, 2.5, 5, 7]), np.uint32([1, 2, 3, 4])
     last = model.hyper_analysis.layers[-1].kernel
-    kept = np.array(last)
+    kept = last.numpy()
     last.assign(20 * kept)  # z that rounds to more than zeros
     found = gradients(
         lambda: losses.rate_distortion(model, x, rung, keys)[0], model.trainable_weights

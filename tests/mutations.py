@@ -59,6 +59,8 @@ def originals(folder, model="mbt2018_mean-compact"):
         tiny.encode(pictures.from_array(noisy), 4).data,
         tiny.encode(pictures.from_array(noisy), 8, lanes=4).data,
         tiny.encode(pictures.from_array(noisy[..., :3]), 6, coder="range-coder").data,
+        # White: to a model that started at noise, its mean is many sigma away.
+        tiny.encode(pictures.from_array(np.full([32, 32, 3], 255, np.uint8)), 8).data,
     ]
     assert any(unpack(data).escapes for data in files)
     return tiny, files

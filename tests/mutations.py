@@ -28,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 from tfcodec import codec, pictures
+from tfcodec.coding import range_coder
 from tfcodec.coding.container import pack, unpack
 from tfcodec.errors import TfcodecError
 
@@ -229,6 +230,8 @@ def main():
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--model", metavar="NAME-PRESET", default="mbt2018_mean-compact")
     args = flags.parse_args()
+    # One body throughout: the compiled one, loaded on the way, takes some 100 MiB once.
+    os.environ.setdefault(range_coder.BODY_VARIABLE, "plain")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(*originals(folder, args.model), args.seed)

@@ -24,7 +24,7 @@ from importlib import metadata
 import numpy as np
 
 from tfcodec.coding import arithmetic
-from tfcodec.coding.container import MAX_LANES
+from tfcodec.coding.format import MAX_LANES
 from tfcodec.coding.tables import CodingTables, EscapeReader
 from tfcodec.errors import ContainerError, ModelError
 

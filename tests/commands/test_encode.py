@@ -53,7 +53,7 @@ class TestEncodeAndDecode:
         assert [line.split()[0] for line in out.splitlines()] == names
         files = [f"new/out/{name}" for name in listing("new/out")]
         assert tfcodec("decode", *files)[0] == 0
-        assert "a.png" in listing("new/out")
+        assert "a.tfcd.png" in listing("new/out")
 
     def test_the_reconstruction_is_what_decoding_shows(self, tfcodec):
         photograph("a.png", channels=4)

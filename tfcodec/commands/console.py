@@ -1,6 +1,7 @@
 """What a command says and to whom: results, notices, failures, progress."""
 
 import dataclasses
+import re
 import shutil
 import sys
 import time
@@ -49,9 +50,10 @@ class Console:
         print("tfcodec:", " ".join(sentence.splitlines()), file=sys.stderr, flush=True)
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
-        """Counts and prints; a sentence that names no file of the job gets its input in front."""
+        """Counts and prints; a sentence that names no file of the job gets its input in front, and
+        what Python calls `max_pixels` is a flag here."""
         self.failures += 1
-        sentence = str(error)
+        sentence = re.sub(r"(?<![-\w])max_pixels\b", "--max_pixels", str(error))
         if job and not sentence.startswith(tuple(f"{p}: " for p in (job.source, *job.outputs))):
             sentence = f"{job.source}: {sentence}"
         self.notice(sentence)

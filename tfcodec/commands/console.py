@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import signal
 import threading
 import time
@@ -86,9 +87,10 @@ class Console:
         streams.warn("tfcodec: " + " ".join(str(sentence).splitlines()))
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
-        """Counts and prints; a sentence that names no file of the job gets its input in front."""
+        """Counts and prints; a sentence that names no file of the job gets its input in front, and
+        what Python calls `max_pixels` is a flag here."""
         self.failures += 1
-        sentence = str(error)
+        sentence = re.sub(r"(?<![-\w])max_pixels\b", "--max_pixels", str(error))
         if job:
             named = ("stdin", "stdout", job.source, *job.outputs)
             if not sentence.startswith(tuple(f"{name}: " for name in named)):

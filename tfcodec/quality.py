@@ -7,6 +7,7 @@ Knows numbers alone. May import the format's; imported by exports and by all abo
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tfcodec.coding.format import QUALITY_STEPS
 from tfcodec.errors import InputError
@@ -80,7 +81,9 @@ def steps(low: float = LOWEST, high: float = HIGHEST) -> list[float]:
     return [low + step / QUALITY_STEPS for step in range(count + 1)]
 
 
-def best_within(limit: int, qualities: Sequence, encode: Callable, size: Callable = len):
+def best_within(
+    limit: int, qualities: Sequence, encode: Callable, size: Callable = len
+) -> tuple[Any, Any]:
     """Bisects over ascending qualities for the last one whose file has at most `limit` bytes.
 
     Args:

@@ -8,6 +8,7 @@ Knows numbers alone. May import the format's; imported by exports and by all abo
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tfcodec.coding.format import QUALITY_STEPS
 from tfcodec.errors import InputError
@@ -86,7 +87,9 @@ def bytes_of_bpp(bpp: float, height: int, width: int) -> int:
     return math.floor(bpp * height * width / 8)
 
 
-def border(qualities: Sequence, encode: Callable, low: Callable):
+def border(
+    qualities: Sequence, encode: Callable, low: Callable
+) -> tuple[tuple | None, tuple | None]:
     """Bisects ascending qualities for the place where files stop to be low and start to be high.
 
     Args:
@@ -106,7 +109,9 @@ def border(qualities: Sequence, encode: Callable, low: Callable):
     return last, first
 
 
-def best_within(limit: int, qualities: Sequence, encode: Callable, size: Callable = len):
+def best_within(
+    limit: int, qualities: Sequence, encode: Callable, size: Callable = len
+) -> tuple[Any, Any]:
     """The last of ascending qualities whose file has at most `limit` bytes.
 
     Args:

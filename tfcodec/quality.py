@@ -122,7 +122,9 @@ def best_within(
     return within or (None, beyond[1])
 
 
-def smallest_of_psnr(limit: float, qualities: Sequence, encode: Callable, psnr: Callable):
+def smallest_of_psnr(
+    limit: float, qualities: Sequence, encode: Callable, psnr: Callable
+) -> tuple[Any, Any]:
     """The first of ascending qualities whose picture has a PSNR of at least `limit` dB.
 
     Args: encode: a quality to its file, whose dB `psnr` gives.

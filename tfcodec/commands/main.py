@@ -1,4 +1,5 @@
-"""The command `tfcodec`: encode, decode, info, models, evaluate, compare, convert, freeze, export.
+"""The command `tfcodec`: encode, decode, info, models, train, evaluate, compare, convert, freeze,
+export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -17,18 +18,33 @@ import signal
 import sys
 
 from tfcodec import __version__
-from tfcodec.commands import compare, convert, decode, encode, evaluate, export, freeze, inspect
+from tfcodec.commands import (
+    compare,
+    convert,
+    decode,
+    encode,
+    evaluate,
+    export,
+    freeze,
+    inspect,
+    train,
+)
+from tfcodec.commands.console import Console
+from tfcodec.errors import TfcodecError
 
-COMMANDS = (encode, decode, inspect, export, freeze, convert, evaluate, compare)
+COMMANDS = (encode, decode, inspect, train, export, freeze, convert, evaluate, compare)
 
 
-def run() -> None:
-    """The console entry: `main` as a process, well-behaved towards pipes and signals."""
+def run(*words: str) -> None:
+    """The console entry: `main` as a process, well-behaved towards pipes and signals.
+
+    words: stand before those of the command line.
+    """
     sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
     # As an exception, so that unfinished files are cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        status = main()
+        status = main([*words, *sys.argv[1:]])
         sys.stdout.flush()
     except BrokenPipeError:  # such as `tfcodec models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,6 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parser.parse_args(argv)
         return arguments.command(arguments)
+    except TfcodecError as error:  # of what is read while flags are parsed
+        Console(files=1).failure(error)
+        return 1
     except SystemExit as stop:  # argparse has printed the help or what is wrong
         return stop.code or 0
     except KeyboardInterrupt:

@@ -50,7 +50,7 @@ class Meter:
             "mpixel_per_second": images * self.pixels / 1e6,
             "input_wait": (trainer.waited - self.waited) / seconds,  # share of the time
             "input_bound_steps": trainer.input_bound - self.input_bound,
-            **{v.name: ops.convert_to_numpy(v).item() for v in trainer.tally},
+            **{v.name: ops.convert_to_numpy(v).item() for v in trainer.training_step.tally},
         }
         if self.flop:
             values["tflops"] = self.flop * images / 1e12

@@ -143,6 +143,7 @@ def test_only_two_rooms_know_picture_files():
 MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_LINES_OF_A_FOLDER = 450, 60, 8, 2200
 # What is known to be larger, with the reason; each entry must still be needed.
 LARGER = {
+    "tfcodec.layers": "eighteen ideas, each a file of its own",
     "tfcodec.training": "one subject, with a compiled step for each of two backends",
     "tfcodec.models.octave": "composition takes its codec apart",
     "tfcodec.models": "composition takes the codecs apart",

@@ -5,12 +5,15 @@ Knows nothing of what is written. May be imported by every room.
 
 import contextlib
 import ctypes
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 
 from tfcodec.errors import InputError
+
+PARTIAL = ".tfcodec-"  # begins the names of files that are being written
 
 
 def check_target(path: str | os.PathLike) -> None:
@@ -36,18 +39,21 @@ def check_target(path: str | os.PathLike) -> None:
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:
     """Writes `data` beside the target and renames it, so that nobody ever sees half a file.
 
+    The bytes are on the disk before the name is: a loss of power leaves no half file either. What a
+    killed process leaves under another name, `remove_leftovers` takes away.
+
     Raises: InputError as in `check_target`, and if the directory cannot be written.
     """
     check_target(path)
     target = os.path.realpath(path)
-    # Opened by hand rather than by `tempfile`, which would make the file private (mode 0600).
-    partial = os.path.join(os.path.dirname(target), f".tfcodec-{secrets.token_hex(6)}.part")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        partial, descriptor = _open_partial(os.path.dirname(target))
         try:
             with open(descriptor, "wb") as file:
                 file.write(data)
-            os.replace(partial, target)
+                file.flush()
+                os.fsync(descriptor)
+                os.replace(partial, target)  # while the lock is held, which `with` gives up
         except BaseException:  # KeyboardInterrupt too
             with contextlib.suppress(OSError):
                 os.unlink(partial)
@@ -56,6 +62,48 @@ def atomic_write(path: str | os.PathLike, data: bytes) -> None:
         raise InputError(
             f"{os.fspath(path)}: cannot be written ({error.strerror or error})"
         ) from error
+
+
+def remove_leftovers(directory: str | os.PathLike) -> None:
+    """Removes what killed processes left of `atomic_write`; files that are being written stay.
+
+    Who writes holds a lock, which the system takes away when a process ends, however it ends.
+    Where a file system has no locks, everything stays.
+    """
+    for partial in glob.glob(os.path.join(glob.escape(os.fspath(directory)), f"{PARTIAL}*.part")):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(partial, os.O_RDONLY)
+            try:
+                if _lock(descriptor):
+                    os.unlink(partial)
+            finally:
+                os.close(descriptor)
+
+
+def _open_partial(directory: str) -> tuple[str, int]:
+    """(path, descriptor) of a new file that is locked, where the file system has locks."""
+    while True:
+        # Opened by hand rather than by `tempfile`, which would make the file private (mode 0600).
+        partial = os.path.join(directory, f"{PARTIAL}{secrets.token_hex(6)}.part")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+            return partial, descriptor
+        os.close(descriptor)  # it was taken for a leftover before it had its lock
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether the file is ours alone now; None where there are no locks."""
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return None
+    return True
 
 
 @contextlib.contextmanager

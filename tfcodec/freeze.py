@@ -7,6 +7,8 @@ stay as they are.
 
 import json
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,14 +19,20 @@ from tfcodec.entropy.walk import TablePrior
 from tfcodec.errors import InputError, ModelError, NotFreezable
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof, specification
-from tfcodec.exports import loaded, rebuild, write
+from tfcodec.exports import installed, loaded, rebuild, write
 from tfcodec.exports.weights import form_of
 
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
 KEPT = ("preset", "precision", "default_quality", "qualities", "lambdas", "parameters")
 
 
-def freeze(info, directory, pictures, profile=specification.DEFAULT_PROFILE, name=None):
+def freeze(
+    info: installed.ModelInfo,
+    directory: str,
+    pictures: Sequence[np.ndarray],
+    profile: str = specification.DEFAULT_PROFILE,
+    name: str | None = None,
+) -> installed.ModelInfo:
     """Writes the frozen form of an export.
 
     Args:
@@ -47,11 +55,7 @@ def freeze(info, directory, pictures, profile=specification.DEFAULT_PROFILE, nam
         networks = model.entropy_chains()
     except NotFreezable as error:
         raise ModelError(f"{info.name} stays portable: no, since {error}") from error
-    for prior in model.layers:
-        if isinstance(prior, FactorizedPrior):
-            quantiles = prior.quantiles.numpy()
-            quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
-            prior.quantiles.assign(quantiles)
+    _round_medians(model)
     with exact.Calibration(networks) as calibration:
         for picture in pictures:
             for rung in sorted({0.0, (len(model.lambdas) - 1) / 2, len(model.lambdas) - 1.0}):
@@ -85,17 +89,25 @@ def freeze(info, directory, pictures, profile=specification.DEFAULT_PROFILE, nam
 class Walked(loaded.Exported):
     """A Keras model as the codec sees an export: the walk's steps in numpy, on any backend."""
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.model, self.stride, self.parts = model, model.stride, model.parts
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: dict, symbols: np.ndarray | None) -> tuple[dict, TablePrior]:
         given = None if symbols is None else keras.ops.convert_to_tensor(symbols)
         state, prior = self.model.step(k, state, given)
         mu, indexes = (keras.ops.convert_to_numpy(t) for t in (prior.mu, prior.indexes()))
         return state, TablePrior(mu, indexes)
 
-    def finish(self, state, symbols):
+    def finish(self, state: dict, symbols: np.ndarray) -> Any:
         return self.model.finish(state, keras.ops.convert_to_tensor(symbols))
+
+
+def _round_medians(model):
+    for prior in model.layers:
+        if isinstance(prior, FactorizedPrior):
+            quantiles = prior.quantiles.numpy()
+            quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
+            prior.quantiles.assign(quantiles)
 
 
 def _padded(picture, stride):

@@ -20,7 +20,7 @@ class TestWrongCommandLines:
             (("encode", "a.png", "--quality", "nan"), "from 1 (smallest file) to 8 (best)"),
             (("encode", "a.png", "--quality", "high"), "must be a number, received 'high'"),
             (("encode", "a.png", "--bpp", "0"), "more than 0, received 0"),
-            (("encode", "a.png", "--bpp", "inf"), "more than 0, received inf"),
+            (("encode", "a.png", "--bpp", "inf"), "must be finite, received inf"),
             (("encode", "a.png", "--target_bytes", "1.5"), "must be a whole number"),
             (("encode", "a.png", "--target_bytes", "-3"), "more than 0, received -3"),
             (("encode", "a.png", "--max_pixels", "0"), "more than 0"),
@@ -34,12 +34,24 @@ class TestWrongCommandLines:
             (("encode", "d/a.png", "a.jpg", "--output_dir", "."), "an output of d/a.png, too"),
             (("encode", "a.png", "./a.png"), "is an output of a.png, too"),
             (("encode", "a.png", "a.jpg"), "a.tfcd, an output of a.jpg, is an output of a.png"),
-            (("encode", "a.png", "-o", "a.png"), "a.png, an output of a.png, is an input, too"),
+            (("encode", "a.png", "-o", "x.PNG"), "-o names a .tfcd file, received x.PNG"),
+            (("encode", "a.png", "-o", "a.png"), "-o names a .tfcd file, received a.png"),
+            (("encode", "a.png", "--reconstruction", "-"), "--reconstruction names a file"),
+            (("encode", "-", "-"), "stdin can be read once"),
+            (("encode", "-", "--output_dir", "d"), "what comes from stdin has no name"),
+            (("encode", "d", "-o", "k.tfcd"), "-o takes one input, d is a folder"),
+            (("encode", "d", "--reconstruction", "r.png"), "takes one input, d is a folder"),
+            (("encode", "d", "d/a.png", "--output_dir", "o"), "is an output of d/a.png, too"),
+            (("decode", "a.tfcd", "-o", "b.png", "--format", "jpg"), "-o names the format"),
+            (("decode", "a.tfcd", "--overwrite", "--skip_existing"), "not allowed with"),
+            (("encode", "a.png", "--q", "3"), "--q 3; did you mean --quality?"),
+            (("encode", "a.png", "--qualty=3"), "--qualty=3; did you mean --quality?"),
+            (("encode", "a.png", "--lossless"), "unrecognized arguments: --lossless"),
             (("encode", "a.tfcd"), "is an input, too"),
-            (("encode", "b.png", "-o", "d/../b.png", "--overwrite"), "is an input, too"),
+            (("decode", "b.png", "-o", "d/../b.png", "--overwrite"), "is an input, too"),
             (("encode", "a.png", "--reconstruction", "a.png"), "is an input, too"),
             (("encode", "a.png", "-o", "k", "--reconstruction", "k"), "k, an output of a.png"),
-            (("decode", "b.png", "a.tfcd"), "is an input, too"),
+            (("decode", "b.tfcd.png", "b.tfcd"), "is an input, too"),
         ],
     )
     def test_is_refused(self, codec, here, capsys, argv, words):
@@ -50,6 +62,8 @@ class TestWrongCommandLines:
         assert cli.main(list(argv)) == 2
         out, err = capsys.readouterr()
         assert words in err.splitlines()[-1] and out == ""
+        command = [word for word in argv[:1] if word != "transmogrify"]
+        assert err.startswith(" ".join(["usage: tfcodec", *command]))
         assert codec.loads == 0 and listing() == before
 
     @pytest.mark.parametrize("argv", [["--help"], ["encode", "-h"], ["--version"]])

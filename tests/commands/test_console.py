@@ -1,13 +1,16 @@
 """Laws of what is shown while work goes on."""
 
 import io
+import pathlib
 import sys
 
 import pytest
 from standin import photograph
 
 from tfcodec import quiet
-from tfcodec.commands import console
+from tfcodec.commands import console, progress
+
+ERASED = "\r\x1b[1A\x1b[2K"
 
 
 class Terminal(io.StringIO):
@@ -26,9 +29,8 @@ class TestProgress:
 
     def test_a_bar_over_several_files_on_a_terminal(self, monkeypatch, tfcodec):
         drawn = self.encode(monkeypatch, tfcodec, 3)
-        assert "[........................] 0/3  0.png" in drawn
-        assert "[################........] 2/3  2.png" in drawn
-        assert drawn.endswith("\r\x1b[K")
+        assert "0/3 0.png" in drawn and "2/3 2.png" in drawn
+        assert drawn.endswith(ERASED)
 
     def test_no_bar_for_one_file(self, monkeypatch, tfcodec):
         assert self.encode(monkeypatch, tfcodec, 1) == ""
@@ -39,8 +41,40 @@ class TestProgress:
     ):
         monkeypatch.setattr(console, "PATIENCE", patience)
         drawn = self.encode(monkeypatch, tfcodec, 1)
-        assert ("[##################......] 6/8  tiles  0.png" in drawn) == (patience < 0)
-        assert drawn.endswith("\r\x1b[K") == (patience < 0)
+        assert ("6/8 tiles  0.png" in drawn) == (patience < 0)
+        assert drawn.endswith(ERASED) == (patience < 0)
+
+    def test_ms_ssim_that_takes_long_is_shown_too(self, monkeypatch, tfcodec):
+        monkeypatch.setattr(console, "PATIENCE", -1)
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stderr", screen)
+        photograph("a.png", 161, 161)
+        tfcodec("encode", "a.png", "--check")
+        assert "60/60 MS-SSIM  a.png" in screen.getvalue()
+
+    def test_without_rich_there_is_no_bar(self, monkeypatch, tfcodec):
+        monkeypatch.setitem(sys.modules, "rich", None)
+        assert self.encode(monkeypatch, tfcodec, 3) == ""
+
+    @pytest.mark.parametrize("silence, told", [(-1, True), (60, False)])
+    def test_where_nobody_sees_a_bar_a_line_comes_after_a_silence(
+        self, monkeypatch, tfcodec, silence, told
+    ):
+        monkeypatch.setattr(progress, "SILENCE", silence)
+        monkeypatch.setattr(console, "PATIENCE", -1)
+        photograph("a.png")
+        status, _, err = tfcodec("encode", "a.png")
+        assert status == 0 and err == "tfcodec: tiles  a.png  6/8\n" * told
+
+
+@pytest.mark.parametrize(
+    "name, line", [("a\nb.png", r"a\nb.png"), ("a\x1b[2K", r"a\x1b[2K"), ("été 😀", "été 😀")]
+)
+def test_a_result_is_one_line_whatever_the_file_is_called(name, line, tfcodec):
+    photograph("plain.png")
+    pathlib.Path("plain.png").rename(name)
+    status, out, _ = tfcodec("encode", name, "-o", "k.tfcd")
+    assert status == 0 and out.startswith(f"{line}  60x40  ") and out.count("\n") == 1
 
 
 def test_the_codec_is_loaded_with_tensorflow_kept_quiet(monkeypatch):

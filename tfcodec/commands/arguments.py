@@ -1,17 +1,12 @@
-"""What command lines share: flags, their types, and the jobs that they mean."""
+"""What command lines share: flags and their types."""
 
 import argparse
 import math
-import os
 from collections.abc import Callable
 
-from tfcodec import pictures
 from tfcodec.coding.format import (
     DEFAULT_MAX_PIXELS,
 )
-from tfcodec.commands.console import Console, Job
-from tfcodec.errors import InputError
-from tfcodec.files import check_target
 from tfcodec.quality import HIGHEST, LOWEST
 
 
@@ -23,13 +18,28 @@ def add_command(commands, name: str, run: Callable, text: str) -> argparse.Argum
 
 
 def add_files(parser: argparse.ArgumentParser, inputs: str, output: str) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="IN", help=inputs)
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", metavar="OUT", help=f"output file (default: {output})")
-    where.add_argument(
-        "--output_dir", metavar="DIR", help="directory of the outputs (default: beside each input)"
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="IN",
+        help=f"{inputs}, folders of them, or - for stdin (then stdout is the default output)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "-o", "--output", metavar="OUT", help=f"output file, - for stdout (default: {output})"
+    )
+    where.add_argument(
+        "--output_dir",
+        metavar="DIR",
+        help="directory of the outputs, where folders keep their tree (default: beside each input)",
+    )
+    exists = parser.add_mutually_exclusive_group()
+    exists.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    exists.add_argument(
+        "--skip_existing",
+        action="store_true",
+        help="leave out inputs whose output is there, as after an interruption",
+    )
     add_max_pixels(parser)
 
 
@@ -56,7 +66,9 @@ def parse_quality(text: str) -> float:
 def parse_positive(kind: type) -> Callable[[str], float]:
     def parse(text: str):
         value = _number(kind, text)
-        if not 0 < value < math.inf:
+        if math.isinf(value):
+            raise argparse.ArgumentTypeError(f"must be finite, received {text}")
+        if not value > 0:
             raise argparse.ArgumentTypeError(f"must be more than 0, received {text}")
         return value
 
@@ -69,57 +81,6 @@ def _number(kind: type, text: str) -> float:
     except ValueError:
         noun = "a whole number" if kind is int else "a number"
         raise argparse.ArgumentTypeError(f"must be {noun}, received {text!r}") from None
-
-
-def plan(arguments: argparse.Namespace, suffix: str, job: Callable[[str, str], Job]) -> list[Job]:
-    """The jobs of a command line; one that cannot be meant so ends here, with status 2.
-
-    Args:
-        suffix: of outputs that are not named.
-        job: makes one from the paths of its input and output.
-    """
-    refuse = arguments.parser.error
-    if arguments.output is not None and len(arguments.inputs) > 1:
-        refuse(f"-o takes one input, received {len(arguments.inputs)}; use --output_dir")
-    jobs = []
-    for source in arguments.inputs:
-        folder, name = os.path.split(source)
-        folder = folder if arguments.output_dir is None else arguments.output_dir
-        target = os.path.join(folder, os.path.splitext(name)[0] + suffix)
-        jobs.append(job(source, arguments.output or target))
-    taken = {os.path.realpath(source): "is an input" for source in arguments.inputs}
-    for each in jobs:
-        for output in each.outputs:
-            path = os.path.realpath(output)
-            if path in taken:
-                refuse(f"{output}, an output of {each.source}, {taken[path]}, too")
-            taken[path] = f"is an output of {each.source}"
-    return jobs
-
-
-def ready(jobs: list[Job], arguments: argparse.Namespace, console: Console) -> list[Job]:
-    """The jobs whose outputs can be written; the others fail now, before any work."""
-    if arguments.output_dir is not None:
-        try:
-            os.makedirs(arguments.output_dir, exist_ok=True)
-        except OSError as error:
-            reason = f"is not a directory that can be used ({error.strerror})"
-            console.failure(InputError(f"{arguments.output_dir}: {reason}"))
-            return []
-    ready = []
-    for job in jobs:
-        try:
-            for output in job.outputs:
-                check_target(output)
-                if os.path.exists(output) and not arguments.overwrite:
-                    raise InputError(f"{output}: exists already; --overwrite replaces it")
-            if job.picture is not None:
-                pictures.check_format(job.picture, alpha=False)
-        except InputError as error:
-            console.failure(error, job)
-        else:
-            ready.append(job)
-    return ready
 
 
 def names(text: str) -> list[str]:

@@ -1,12 +1,17 @@
 """What a command says and to whom: results, notices, failures, progress."""
 
+import contextlib
 import dataclasses
-import shutil
-import sys
+import os
+import re
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tfcodec import quiet
+from tfcodec.commands import streams
+from tfcodec.commands.progress import Progress
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import installed
 
@@ -15,45 +20,81 @@ PATIENCE = 2  # seconds until the progress within a picture is shown
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One input and its outputs: a .tfcd file, a picture, or both."""
+    """One input and its outputs: a .tfcd file, a picture, or both; `-` is a standard stream."""
 
     source: str
     file: str | None = None
     picture: str | None = None
 
     @property
+    def name(self) -> str:
+        """What to call the input."""
+        return "stdin" if self.source == streams.STANDARD else self.source
+
+    @property
     def outputs(self) -> list[str]:
-        return [path for path in (self.file, self.picture) if path is not None]
+        """The files that it writes."""
+        paths = (self.file, self.picture)
+        return [path for path in paths if path not in (None, streams.STANDARD)]
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether it writes its output to standard output."""
+        return streams.STANDARD in (self.file, self.picture)
 
 
 class Console:
     """Result lines on stdout; everything else on stderr, with a bar if a person looks on: of files
-    done if there are several, of tiles done in a picture that takes long."""
+    done if there are several, of tiles done in a picture that takes long.
 
-    def __init__(self, files: int):
+    Args:
+        files: how many there are to do.
+        reports: the lines are what the command is run for, so that losing one is a failure; else a
+            stdout that cannot be written is told on stderr, and files go on.
+    """
+
+    def __init__(self, files: int = 0, *, reports: bool = False):
         self.failures = 0
+        self._reports = reports
+        self._progress = Progress()
         self.expect(files)
 
-    def expect(self, files: int) -> None:
-        """Starts the bar anew."""
-        self._files, self._done = files, 0
-        self._seen, self._started, self._name = sys.stderr.isatty(), time.monotonic(), ""
-        self._bar = self._seen and files > 1
+    def expect(self, files: int, aside: bool = False) -> None:
+        """Starts the bar anew.
+
+        aside: results go to stderr, since stdout is for the data itself.
+        """
+        self._files, self._done, self._aside = files, 0, aside
+        self._started, self._name = time.monotonic(), ""
+
+    @property
+    def status(self) -> int:
+        """The exit status so far."""
+        return 1 if self.failures else 0
 
     def result(self, line: str) -> None:
         self._clear()
-        print(line, flush=True)
+        if self._aside:
+            streams.warn(line)
+            return
+        try:
+            streams.say(line)
+        except streams.OutputError as error:
+            (self.failure if self._reports else self.notice)(error)
 
-    def notice(self, sentence: str) -> None:
+    def notice(self, sentence: str | TfcodecError) -> None:
         self._clear()
-        print("tfcodec:", " ".join(sentence.splitlines()), file=sys.stderr, flush=True)
+        streams.warn("tfcodec: " + " ".join(str(sentence).splitlines()))
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
-        """Counts and prints; a sentence that names no file of the job gets its input in front."""
+        """Counts and prints; a sentence that names no file of the job gets its input in front, and
+        what Python calls `max_pixels` is a flag here."""
         self.failures += 1
-        sentence = str(error)
-        if job and not sentence.startswith(tuple(f"{p}: " for p in (job.source, *job.outputs))):
-            sentence = f"{job.source}: {sentence}"
+        sentence = re.sub(r"(?<![-\w])max_pixels\b", "--max_pixels", str(error))
+        if job:
+            named = ("stdin", "stdout", job.source, *job.outputs)
+            if not sentence.startswith(tuple(f"{name}: " for name in named)):
+                sentence = f"{job.name}: {sentence}"
         self.notice(sentence)
 
     def for_each(self, tasks: list, work: Callable, job: Callable = lambda task: task) -> int:
@@ -64,8 +105,9 @@ class Console:
         try:
             for task in tasks:
                 this = job(task)
-                self._name, self._started = this.source, time.monotonic()
-                self._draw(self._done, self._files, this.source)
+                self._name, self._started = this.name, time.monotonic()
+                if self._files > 1:
+                    self._progress.show(this.name, self._done, self._files)
                 try:
                     line = work(task)
                     if line is not None:
@@ -75,38 +117,78 @@ class Console:
                 self._done += 1
         finally:
             self._clear()
-        return 1 if self.failures else 0
+        return self.status
 
     def tile(self, done: int, count: int) -> None:
         """For `progress` of a codec: a bar of tiles once the file has taken a while."""
-        if self._seen and time.monotonic() - self._started > PATIENCE:
-            self._bar = True
-            self._draw(done, count, f"tiles  {self._name}")
+        self._within("tiles", done, count)
 
-    def _draw(self, done: int, count: int, name: str) -> None:
-        if self._bar:
-            filled = 24 * done // count
-            line = f"[{'#' * filled:.<24}] {done}/{count}  {name}"
-            self._clear()  # the last line may have been longer
-            sys.stderr.write("\r" + line[: shutil.get_terminal_size().columns - 1])
-            sys.stderr.flush()
+    def distortion(self, done: int, count: int) -> None:
+        """As `tile`, for `progress` of a metric."""
+        self._within("MS-SSIM", done, count)
+
+    def step(self, what: str, done: int | None = None, count: int | None = None) -> None:
+        """What work that takes long is at, told from its start; `done` of `count` if it knows."""
+        self._progress.show(f"{what}  {self._name}", done, count)
+
+    def _within(self, what: str, done: int, count: int) -> None:
+        if time.monotonic() - self._started > PATIENCE:
+            self.step(what, done, count)
 
     def _clear(self) -> None:
-        if self._bar:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._progress.hide()
+        self._progress.spoken()
+
+
+def shown(name: str) -> str:
+    """A file's name on one line, whatever is in it."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escape(c) for c in name)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """While libraries are imported, Ctrl-C and SIGTERM end the process there and then.
+
+    As exceptions they would come out of the libraries as tracebacks, or as other errors. Nothing is
+    half-written meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda which, _: os._exit(128 + which)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def import_tensorflow() -> None:
+    """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback."""
+    with leaving_at_once():
+        quiet.import_tensorflow()
 
 
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
-    quiet.import_tensorflow()
-    from tfcodec import codec
-
+    with leaving_at_once():
+        quiet.import_tensorflow()
+        from tfcodec import codec
     return codec.open_model(info)
 
 
 def result_line(name: str, picture, size: int, seconds: float) -> str:
     """A result; `picture` is a Picture or a Container. The seconds are those of the codec alone."""
+    return f"{facts_line(name, picture, size)}  {seconds:.2f} s"
+
+
+def facts_line(name: str, picture, size: int) -> str:
+    """A file's name, its picture's size and its own."""
     width, height = picture.width, picture.height
     bpp = 8 * size / (width * height)
-    return f"{name}  {width}x{height}  {size} bytes  {bpp:.3f} bpp  {seconds:.2f} s"
+    return f"{shown(name)}  {width}x{height}  {size} bytes  {bpp:.3f} bpp"

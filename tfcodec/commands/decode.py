@@ -1,6 +1,7 @@
 """`.tfcd` files to pictures: `tfcodec decode k.tfcd -o k.png`."""
 
 import argparse
+import os
 import time
 
 from tfcodec import pictures
@@ -10,51 +11,106 @@ from tfcodec.coding.format import (
     MAX_BYTES_PER_PIXEL,
     SPARE_BYTES,
 )
-from tfcodec.commands.arguments import add_command, add_files, plan, ready
+from tfcodec.commands import streams
+from tfcodec.commands.arguments import add_command, add_files
 from tfcodec.commands.console import Console, Job, load_codec, result_line
-from tfcodec.errors import ContainerError, InputError
+from tfcodec.commands.jobs import Kind, plan, ready
+from tfcodec.errors import ContainerError, InputError, ModelError
 from tfcodec.exports import installed
+
+SUFFIX = ".tfcd"
+FILES = Kind("tfcodec files", (SUFFIX,))
 
 
 def add(commands) -> None:
     parser = add_command(commands, "decode", run, "Decompress .tfcd files to pictures.")
-    add_files(parser, ".tfcd files", "STEM.png; with -o the suffix chooses the format")
+    add_files(parser, ".tfcd files", "NAME.tfcd.png; with -o the suffix chooses the format")
+    parser.add_argument(
+        "--format",
+        choices=[suffix.removeprefix(".") for suffix in pictures.WRITE_FORMATS],
+        metavar="FORMAT",
+        help="of outputs without a name of their own, stdout included: %(choices)s (default: png)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME_OR_DIR",
+        help="the model that wrote the files, such as one that is not installed "
+        "(default: the installed one that their fingerprint names)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    jobs = plan(arguments, ".png", lambda source, out: Job(source, picture=out))
-    console = Console(len(jobs))
+    if arguments.format and arguments.output not in (None, streams.STANDARD):
+        arguments.parser.error("-o names the format by its suffix; --format is for other outputs")
+    suffix = f".{arguments.format or 'png'}"
+    kind = Kind(FILES.noun, FILES.suffixes, target=lambda name: default_name(name, suffix))
+    console = Console()
+    jobs = plan(arguments, kind, lambda source, out: Job(source, picture=out), console)
+    chosen = None
+    if arguments.model is not None:
+        try:
+            chosen = installed.find(arguments.model)
+        except ModelError as error:
+            console.failure(error)
+            return 1
 
     def work(job: Job) -> str:
         data = read_file(job.source, arguments.max_pixels)
-        packed = container.unpack(data, job.source, arguments.max_pixels)
-        pictures.check_format(job.picture, alpha=packed.alpha is not None)
-        info = installed.find_fingerprint(packed.fingerprint, job.source)
-        model = load_codec(info)
+        packed = container.unpack(data, job.name, arguments.max_pixels)
+        target = f"stdout{suffix}" if job.to_stdout else job.picture
+        pictures.check_format(target, alpha=packed.alpha is not None)
+        model = load_codec(_model(packed, chosen, job.name))
         start = time.perf_counter()
-        picture = model.decode(packed, job.source, console.tile)
+        picture = model.decode(packed, job.name, console.tile)
         seconds = time.perf_counter() - start
-        pictures.write(job.picture, picture)
-        return result_line(job.source, packed, len(data), seconds)
+        if job.to_stdout:
+            streams.write(pictures.to_bytes(target, picture))
+        else:
+            pictures.write(target, picture)
+        return result_line(job.name, packed, len(data), seconds)
 
-    return console.for_each(ready(jobs, arguments, console), work)
+    return console.for_each(ready(jobs, arguments, kind, console), work)
+
+
+def default_name(name: str, suffix: str) -> str:
+    """The picture of a file: `photo.tfcd.png` of `photo.tfcd`.
+
+    The whole name stays, so that a decoded picture never takes the place of the original, which is
+    `photo.png` perhaps, nor passes for it.
+    """
+    stem, end = os.path.splitext(name)
+    return (stem if end.lower() == SUFFIX else name) + SUFFIX + suffix
+
+
+def _model(packed: container.Container, chosen: installed.ModelInfo | None, name: str):
+    """The `ModelInfo` to decode with, found to be the right one before it is loaded."""
+    if chosen is None:
+        return installed.find_fingerprint(packed.fingerprint, name)
+    if chosen.fingerprint != packed.fingerprint:
+        raise ModelError(
+            f"{name}: was written by the model with fingerprint {packed.fingerprint.hex()}, "
+            f"{chosen.name} has {chosen.fingerprint.hex()}"
+        )
+    return chosen
 
 
 def read_file(path: str, max_pixels: int) -> bytes:
-    """The bytes of a .tfcd file, and never many more than a file of that many pixels can have."""
+    """The bytes of a .tfcd file, `-` for stdin, and never many more than a file of that many pixels
+    can have."""
     limit = MAX_BYTES_PER_PIXEL * max_pixels + SPARE_BYTES
+    name = Job(path).name
     try:
-        with open(path, "rb") as file:
+        with streams.reading(path) as file:
             start = file.read(len(MAGIC))
             if start != MAGIC:
                 return start  # enough to be refused: whatever it is, it can be large
             data = start + file.read(limit)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: this is a directory, not a file") from None
+        raise InputError(f"{name}: this is a directory, not a file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
     if len(data) > limit:
-        raise ContainerError(f"{path}: is larger than any sound file of {max_pixels} pixels")
+        raise ContainerError(f"{name}: is larger than any sound file of {max_pixels} pixels")
     return data

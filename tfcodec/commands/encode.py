@@ -1,26 +1,31 @@
 """Pictures to .tfcd files: `tfcodec encode kodim23.png -o k.tfcd --quality 4`."""
 
 import argparse
-import math
+import os
 import time
+from collections.abc import Callable
 
 from tfcodec import metrics, pictures
 from tfcodec.coding.format import (
     CODER_NAMES,
+    MAGIC,
     TFC,
 )
+from tfcodec.commands import streams
 from tfcodec.commands.arguments import (
     add_command,
     add_files,
     parse_positive,
     parse_quality,
-    plan,
-    ready,
 )
 from tfcodec.commands.console import Console, Job, load_codec, result_line
+from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports import installed
 from tfcodec.files import atomic_write
+from tfcodec.quality import bytes_of_bpp
+
+MOST_BYTES_PER_PIXEL, MOST_BYTES_BESIDE = 8, 2**26  # of a picture from stdin; 8 are 16-bit RGBA
 
 
 def add(commands) -> None:
@@ -50,6 +55,12 @@ def add(commands) -> None:
         metavar="N",
         help="best quality of at most N bytes",
     )
+    rate.add_argument(
+        "--psnr",
+        type=parse_positive(float),
+        metavar="DB",
+        help="smallest quality of at least DB dB PSNR, over pixels that are not wholly transparent",
+    )
     parser.add_argument(
         "--coder",
         choices=CODER_NAMES,
@@ -72,17 +83,14 @@ def add(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.reconstruction is not None and len(arguments.inputs) > 1:
-        arguments.parser.error(
-            f"--reconstruction takes one input, received {len(arguments.inputs)}"
-        )
-    if arguments.profile == "serving" and arguments.coder != CODER_NAMES[TFC]:
-        arguments.parser.error("--profile serving needs the coder tfc")
-    jobs = plan(arguments, ".tfcd", lambda source, out: Job(source, out, arguments.reconstruction))
-    console = Console(len(jobs))
+    _check_flags(arguments)
+    console = Console()
+    jobs = plan(
+        arguments, KIND, lambda source, out: Job(source, out, arguments.reconstruction), console
+    )
     try:
         info = installed.find(arguments.model)
-        for flag in ("quality", "bpp", "target_bytes"):
+        for flag in ("quality", "bpp", "target_bytes", "psnr"):
             if info.qualities is None and getattr(arguments, flag) is not None:
                 raise InputError(f"the model {info.name} has one rate; it takes no --{flag}")
     except TfcodecError as error:
@@ -90,9 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
 
     def work(job: Job) -> str:
-        picture = pictures.read(job.source, arguments.max_pixels)
+        picture = _read(job, arguments.max_pixels)
         for notice in picture.notices:
-            console.notice(f"{job.source}: {notice}")
+            console.notice(f"{job.name}: {notice}")
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
         model = load_codec(info)
@@ -101,30 +109,81 @@ def run(arguments: argparse.Namespace) -> int:
             picture,
             arguments.quality,
             most,
+            psnr=arguments.psnr,
             coder=arguments.coder,
             lanes="serving" if arguments.profile == "serving" else 1,
             progress=console.tile,
         )
         seconds = time.perf_counter() - start
-        if beyond := _beyond(encoded, info, most):
-            console.notice(f"{job.source}: {beyond}")
-        line = result_line(job.source, picture, len(encoded.data), seconds)
+        if beyond := _beyond(encoded, info, most) or _below(encoded, info, arguments.psnr):
+            console.notice(f"{job.name}: {beyond}")
+        line = result_line(job.name, picture, len(encoded.data), seconds)
         if job.picture is not None or arguments.check:
             shown = encoded.reconstruction(console.tile)
             if arguments.check:
-                line += _distortion(picture, shown)
+                line += _distortion(picture, shown, console.distortion)
             if job.picture is not None:
                 pictures.write(job.picture, shown)
-        atomic_write(job.file, encoded.data)
+        if job.to_stdout:
+            streams.write(encoded.data)
+        else:
+            atomic_write(job.file, encoded.data)
         return line
 
-    return console.for_each(ready(jobs, arguments, console), work)
+    return console.for_each(ready(jobs, arguments, KIND, console), work)
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Ends the process with status 2 if flags do not go together."""
+    refuse, output = arguments.parser.error, arguments.output
+    if arguments.reconstruction is not None:
+        if len(arguments.inputs) > 1:
+            refuse(f"--reconstruction takes one input, received {len(arguments.inputs)}")
+        if os.path.isdir(arguments.inputs[0]):
+            refuse(f"--reconstruction takes one input, {arguments.inputs[0]} is a folder")
+        if arguments.reconstruction == streams.STANDARD:
+            refuse("--reconstruction names a file, received -")
+    if arguments.profile == "serving" and arguments.coder != CODER_NAMES[TFC]:
+        refuse("--profile serving needs the coder tfc")
+    # A file that cannot be what its name says would be found out much later.
+    if output is not None and output.lower().endswith(pictures.SUFFIXES):
+        refuse(f"-o names a .tfcd file, received {output}; --reconstruction writes a picture")
+
+
+def _target(name: str) -> str:
+    return os.path.splitext(name)[0] + ".tfcd"
+
+
+def _made(path: str) -> bool:
+    """Whether this begins as a .tfcd file does, or is empty."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)) in (MAGIC, b"")
+    except OSError:
+        return False
+
+
+KIND = Kind("pictures", pictures.SUFFIXES, _target, _made)
+
+
+def _read(job: Job, max_pixels: int) -> pictures.Picture:
+    if job.source != streams.STANDARD:
+        return pictures.read(job.source, max_pixels)
+    limit = MOST_BYTES_PER_PIXEL * max_pixels + MOST_BYTES_BESIDE
+    try:
+        with streams.reading(job.source) as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{job.name}: cannot be read ({error.strerror})") from error
+    if len(data) > limit:
+        raise InputError(f"{job.name}: is larger than any picture of {max_pixels} pixels")
+    return pictures.read_bytes(data, job.name, max_pixels)
 
 
 def _most_bytes(picture: pictures.Picture, arguments: argparse.Namespace) -> int | None:
     """The size that was asked for, if any."""
     if arguments.bpp is not None:
-        return math.floor(arguments.bpp * picture.height * picture.width / 8)
+        return bytes_of_bpp(arguments.bpp, picture.height, picture.width)
     return arguments.target_bytes
 
 
@@ -136,7 +195,14 @@ def _beyond(encoded, info: installed.ModelInfo, most: int | None) -> str | None:
     return f"{info.name} goes to quality {info.ladder.high:g}: {size} of at most {most} bytes"
 
 
-def _distortion(original: pictures.Picture, shown: pictures.Picture) -> str:
-    similarity = metrics.ms_ssim(original.rgb, shown.rgb)
-    figures = f"  {metrics.psnr(original.rgb, shown.rgb):.2f} dB PSNR"
+def _below(encoded, info: installed.ModelInfo, psnr: float | None) -> str | None:
+    """What to say of a wish for less than the model's lowest quality gives, if it is one."""
+    if psnr is None or encoded.rung > 0 or (least := encoded.psnr()) < psnr + 0.5:
+        return None  # a step of quality is some 0.05 dB
+    return f"{info.name} starts at quality {info.ladder.low:g}: {least:.2f} of {psnr:g} dB"
+
+
+def _distortion(original: pictures.Picture, shown: pictures.Picture, progress: Callable) -> str:
+    similarity = metrics.ms_ssim(original.rgb, shown.rgb, progress)
+    figures = f"  {metrics.psnr(original.rgb, shown.rgb, original.alpha):.2f} dB PSNR"
     return figures + ("" if similarity is None else f"  {similarity:.4f} MS-SSIM")

@@ -12,7 +12,7 @@ from tfcodec.coding.format import (
     DEFAULT_MAX_PIXELS,
 )
 from tfcodec.commands.arguments import add_command
-from tfcodec.commands.console import Console, Job
+from tfcodec.commands.console import Console, Job, shown
 from tfcodec.commands.decode import read_file
 from tfcodec.errors import ModelError
 from tfcodec.exports import installed
@@ -23,7 +23,7 @@ def add(commands) -> None:
     parser = add_command(
         commands, "info", show, "Show what .tfcd files say, without loading a model."
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files")
+    parser.add_argument("inputs", nargs="+", metavar="IN", help=".tfcd files, - for stdin")
 
     add_command(
         commands, "models", list_models, "List the installed models and the range coder's body."
@@ -34,9 +34,9 @@ def show(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         data = read_file(job.source, DEFAULT_MAX_PIXELS)
         # Nothing is decoded here, so that a picture of any size may be looked at.
-        packed = container.unpack(data, job.source, max_pixels=2**70)
+        packed = container.unpack(data, job.name, max_pixels=2**70)
         try:
-            info = installed.find_fingerprint(packed.fingerprint, job.source)
+            info = installed.find_fingerprint(packed.fingerprint, job.name)
             model, single = f"{info.name} (installed)", info.qualities is None
         except ModelError:
             model, single = "not installed here", False
@@ -52,45 +52,51 @@ def show(arguments: argparse.Namespace) -> int:
             "profile": f"{packed.profile}",
             "coder": CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
         }
-        return "\n".join([job.source, *(f"  {key:8}{text}" for key, text in fields.items())])
+        return "\n".join([shown(job.name), *(f"  {key:8}{text}" for key, text in fields.items())])
 
-    console = Console(files=1)  # too quick for a bar
+    console = Console(files=1, reports=True)  # too quick for a bar
     return console.for_each([Job(source) for source in arguments.inputs], work)
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    console = Console(files=1)
+    console = Console(files=1, reports=True)
     try:
         models = installed.models()
         default = installed.find().name if models else None
     except ModelError as error:
         console.failure(error)
         return 1
+    if missing := installed.missing_folders():
+        console.notice(missing)
     if not models:
         console.notice("no models are installed")
     for info in models:
-        config = info.config
-        size = sum(f.stat().st_size for f in pathlib.Path(info.path).rglob("*") if f.is_file())
-        quality = "one rate"
-        if info.qualities is not None:
-            low, high = info.qualities
-            quality = f"quality {low:g} - {high:g}, default {config['default_quality']:g}"
-        called = [*["default"] * (info.name == default), *info.aliases]
-        print(
-            info.name + (f" ({', '.join(called)})" if called else ""),
-            quality,
-            f"{size / 2**20:.1f} MiB",
-            f"fingerprint {info.fingerprint.hex()}",
-            f"portable: {'yes' if config.get('portable') else 'no'}",
-            sep="  ",
-        )
-        for point in config.get("measured", []):
-            print(
-                f"  quality {point['quality']:g}",
-                f"{point['bpp']:.3f} bpp",
-                f"{point['psnr']:.2f} dB PSNR",
-                f"{point['ms_ssim']:.4f} MS-SSIM",
-                sep="  ",
-            )
-    print(f"range coder: {range_coder.describe()}")
-    return 0
+        console.result("\n".join(_described(info, info.name == default)))
+    console.result(f"range coder: {range_coder.describe()}")
+    return console.status
+
+
+def _described(info: installed.ModelInfo, default: bool) -> list[str]:
+    """A line of the model, and one of each point that was measured."""
+    config = info.config
+    size = sum(f.stat().st_size for f in pathlib.Path(info.path).rglob("*") if f.is_file())
+    quality = "one rate"
+    if info.qualities is not None:
+        low, high = info.qualities
+        quality = f"quality {low:g} - {high:g}, default {config['default_quality']:g}"
+    called = [*["default"] * default, *info.aliases]
+    fields = (
+        info.name + (f" ({', '.join(called)})" if called else ""),
+        quality,
+        f"{size / 2**20:.1f} MiB",
+        f"fingerprint {info.fingerprint.hex()}",
+        f"portable: {'yes' if config.get('portable') else 'no'}",
+    )
+    return [
+        "  ".join(fields),
+        *(
+            f"  quality {point['quality']:g}  {point['bpp']:.3f} bpp  {point['psnr']:.2f} dB PSNR"
+            f"  {point['ms_ssim']:.4f} MS-SSIM"
+            for point in config.get("measured", [])
+        ),
+    ]

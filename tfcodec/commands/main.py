@@ -1,5 +1,5 @@
-"""The command `tfcodec`: encode, decode, info, models, train, evaluate, compare, convert, freeze,
-export.
+"""The command `tfcodec`: encode, decode, info, verify, models, train, evaluate, compare, convert,
+freeze, export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -8,31 +8,21 @@ One line a file on stdout; notices, failures (one sentence each) and progress on
 file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
 130 when interrupted. Output files appear complete or not at all.
 
-`info`, `models` and `compare` never import TensorFlow, `encode` and `decode` only once a file has
-proved to be sound.
+`info`, `verify`, `models` and `compare` never import TensorFlow, `encode` and `decode` only once a
+file has proved to be sound.
 """
 
 import argparse
-import os
+import difflib
+import importlib
 import signal
 import sys
 
 from tfcodec import __version__
-from tfcodec.commands import (
-    compare,
-    convert,
-    decode,
-    encode,
-    evaluate,
-    export,
-    freeze,
-    inspect,
-    train,
-)
-from tfcodec.commands.console import Console
+from tfcodec.commands import streams
 from tfcodec.errors import TfcodecError
 
-COMMANDS = (encode, decode, inspect, train, export, freeze, convert, evaluate, compare)
+COMMANDS = "encode decode inspect verify train export freeze convert evaluate compare".split()
 
 
 def run(*words: str) -> None:
@@ -40,26 +30,34 @@ def run(*words: str) -> None:
 
     words: stand before those of the command line.
     """
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid UTF-8
+    streams.repair()
     # As an exception, so that unfinished files are cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         status = main([*words, *sys.argv[1:]])
         sys.stdout.flush()
     except BrokenPipeError:  # such as `tfcodec models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.abandon(sys.stdout)
         status = 128 + signal.SIGPIPE
+    except KeyboardInterrupt:  # on the way out
+        status = 128 + signal.SIGINT
+    except OSError as error:  # of the flush: help that nobody could read
+        streams.abandon(sys.stdout)
+        streams.warn(f"tfcodec: stdout: cannot be written ({error.strerror})")
+        status = 1
     sys.exit(status)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command line (default: that of this process); returns the exit status."""
-    parser = _parser()
     try:
-        arguments = parser.parse_args(argv)
+        parser = _parser()
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            _refuse(arguments.parser, unknown)
         return arguments.command(arguments)
     except TfcodecError as error:  # of what is read while flags are parsed
-        Console(files=1).failure(error)
+        streams.warn(f"tfcodec: {error}")
         return 1
     except SystemExit as stop:  # argparse has printed the help or what is wrong
         return stop.code or 0
@@ -68,11 +66,24 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from tfcodec.commands.console import leaving_at_once
+
     parser = argparse.ArgumentParser(
         prog="tfcodec", description="A learned image codec.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"tfcodec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="encode | decode | ...")
-    for command in COMMANDS:
-        command.add(commands)
+    with leaving_at_once():
+        for name in COMMANDS:
+            importlib.import_module(f"tfcodec.commands.{name}").add(commands)
     return parser
+
+
+def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
+    """Ends with status 2: what the command does not know, and what may have been meant."""
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
+    near = [flag for flag in flags if flag.startswith(wrong)]
+    near = near or difflib.get_close_matches(wrong, flags, 1)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")

@@ -57,12 +57,25 @@ def models():
     folders = [str(pathlib.Path(__file__).parents[1] / "saved_models")]
     if not os.path.isdir(folders[0]):  # a checkout: setup.py maps the folder beside the package
         folders = [str(pathlib.Path(__file__).parents[2] / "saved_models")]
-    folders += [f for f in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if f]
     found = []
-    for folder in folders:
+    for folder in [*folders, *_more_folders()]:
         for config in sorted(pathlib.Path(folder).glob("*/config.json")):
             found.append(read_info(config.parent))
     return found
+
+
+def _more_folders():
+    return [f for f in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if f]
+
+
+def missing_folders():
+    """Half a sentence on the folders of `TFCODEC_MODELS` that hold no models; empty if all do."""
+    wrong = [
+        f"{folder}, which " + ("holds no exports" if os.path.isdir(folder) else "does not exist")
+        for folder in _more_folders()
+        if not any(pathlib.Path(folder).glob("*/config.json"))
+    ]
+    return f"{MODELS_VARIABLE} names {' and '.join(wrong)}" if wrong else ""
 
 
 def find(name_or_dir=None):
@@ -80,8 +93,17 @@ def find(name_or_dir=None):
     for info in found:
         if name_or_dir in (info.name, *info.aliases):
             return info
+    if os.path.isdir(name_or_dir):
+        raise ModelError(f"{name_or_dir}: this folder is no exported model, it has no config.json")
     names = ", ".join(name for info in found for name in (info.name, *info.aliases)) or "none"
-    raise ModelError(f"there is no model {name_or_dir!r}; installed: {names}")
+    raise ModelError(
+        "; ".join(
+            filter(
+                None,
+                [f"there is no model {name_or_dir!r}", f"installed: {names}", missing_folders()],
+            )
+        )
+    )
 
 
 def find_fingerprint(fingerprint, name="input"):
@@ -90,7 +112,8 @@ def find_fingerprint(fingerprint, name="input"):
     for info in found:
         if info.fingerprint == fingerprint:
             return info
+    known = ", ".join(f"{m.name} ({m.fingerprint.hex()})" for m in found) or "none"
+    cure = missing_folders() or f"{MODELS_VARIABLE} names folders of more models"
     raise ModelError(
-        f"{name}: needs the model with fingerprint {fingerprint.hex()}; installed: "
-        + (", ".join(f"{m.name} ({m.fingerprint.hex()})" for m in found) or "none")
+        f"{name}: needs the model with fingerprint {fingerprint.hex()}; installed: {known}; {cure}"
     )

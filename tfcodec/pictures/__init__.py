@@ -13,16 +13,20 @@ a file: the codec, the commands, training, evaluation. Never knows: models, netw
 
 from tfcodec.pictures.alpha import alpha_from_png, alpha_to_png
 from tfcodec.pictures.picture import Picture, from_array, to_array
-from tfcodec.pictures.reader import read
-from tfcodec.pictures.writer import check_format, write
+from tfcodec.pictures.reader import SUFFIXES, read, read_bytes
+from tfcodec.pictures.writer import WRITE_FORMATS, check_format, to_bytes, write
 
 __all__ = [
+    "SUFFIXES",
+    "WRITE_FORMATS",
     "Picture",
     "alpha_from_png",
     "alpha_to_png",
     "check_format",
     "from_array",
     "read",
+    "read_bytes",
     "to_array",
+    "to_bytes",
     "write",
 ]

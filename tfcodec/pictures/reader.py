@@ -20,8 +20,18 @@ from tfcodec.pictures.picture import Picture
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Formats are named one by one: Pillow would otherwise try some 40 parsers on hostile bytes, one of
-# which (EPS) starts a PostScript interpreter.
-READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
+# which (EPS) starts a PostScript interpreter. Each with the suffixes that name it in a folder.
+READ_FORMATS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+}
+SUFFIXES = tuple(suffix for suffixes in READ_FORMATS.values() for suffix in suffixes)
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -58,6 +68,14 @@ def read(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pictu
         raise InputError(f"{name}: this is a directory, not a picture") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def read_bytes(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """As `read`, of the bytes of an image file; `name` is what errors call it."""
+    if not data:
+        raise InputError(f"{name}: the file is empty")
+    with pillow_on_our_terms():
+        return _decode(io.BytesIO(data), name, max_pixels)
 
 
 _PILLOW_LOCK = threading.Lock()
@@ -116,7 +134,7 @@ def _decode(file, name: str, max_pixels: int) -> Picture:
         if width * height > max_pixels:
             raise InputError(
                 f"{name}: {width}x{height} is {width * height} pixels, more than the limit of "
-                f"{max_pixels}; raise it with --max_pixels"
+                f"{max_pixels}; raise it with max_pixels"
             )
         if excess := exceeds(height, width, max_pixels):
             raise InputError(f"{name}: has {excess}")

@@ -44,10 +44,17 @@ def write(path: str | os.PathLike, picture: Picture) -> None:
     """Writes an image file, its format chosen by the suffix; the target appears complete or not at
     all.
 
+    Raises: InputError as in `to_bytes` and `atomic_write`.
+    """
+    atomic_write(path, to_bytes(path, picture))
+
+
+def to_bytes(path: str | os.PathLike, picture: Picture) -> bytes:
+    """The bytes of an image file of that name, its format chosen by the suffix.
+
     PNG, WebP (lossless), TIFF, BMP and PPM keep every pixel; JPEG is written at quality 95, 4:4:4.
 
-    Raises: InputError as in `check_format` and `atomic_write`, and for pictures larger than the
-        format can hold.
+    Raises: InputError as in `check_format`, and for pictures larger than the format can hold.
     """
     check_format(path, alpha=picture.alpha is not None)
     kind, options = _format_of(path)
@@ -59,7 +66,7 @@ def write(path: str | os.PathLike, picture: Picture) -> None:
             f"{os.fspath(path)}: {kind} cannot hold a picture of "
             f"{picture.width}x{picture.height} ({error})"
         ) from error
-    atomic_write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _format_of(path: str | os.PathLike) -> tuple[str, dict]:

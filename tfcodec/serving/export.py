@@ -21,7 +21,13 @@ DEFAULT_MAX_TURNS = 2**19  # of the decoder's loop: about 10 s of one core
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
-def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX_TURNS, xla=False):
+def export(
+    info: installed.ModelInfo,
+    directory: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_turns: int = DEFAULT_MAX_TURNS,
+    xla: bool = False,
+) -> installed.ModelInfo:
     """Writes the export `info` with signatures for TF Serving; `directory` must not exist.
 
     Args:

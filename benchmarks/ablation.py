@@ -129,6 +129,8 @@ def train(job, target):
     job = json.loads(job)
     settings = Settings(
         **{f.name: job[f.name] for f in dataclasses.fields(Settings) if f.name in job},
+        warmup=200,
+        cooldown=0.25,
         validate_every=0,
     )
     held_out = find(job["validation"])

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -195,6 +196,13 @@ def test_the_papers_networks_start_where_training_is_possible(name, preset):
         assert np.std(kernel) == pytest.approx((3 * fan_in) ** -0.5, rel=0.2), kernel.path
     x_hat, _ = model(x)
     assert np.abs(x_hat).max() < 30
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_an_outline_is_what_is_imported(name):
+    presets, fields = models.outline(name)
+    assert presets == list(models.module(name).PRESETS)
+    assert list(fields) == [f.name for f in dataclasses.fields(models.module(name).Config)]
 
 
 def test_unknown_names_are_answered_with_the_known_ones():

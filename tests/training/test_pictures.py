@@ -3,12 +3,13 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tfcodec.errors import InputError
+from tfcodec.pictures import SUFFIXES, read
 from tfcodec.training import crops
 from tfcodec.training import pictures as training_pictures
-from tfcodec.training.pictures import Pictures, find
+from tfcodec.training.pictures import Pictures, find, without
 
 OPTIONS = dict(count=7, batch_size=4, num_rungs=3, seed=5)
 
@@ -31,9 +32,54 @@ def test_folders_globs_and_files_are_searched_and_nothing_is_named_twice(folder)
     assert find(f"{folder}/*.png,{folder}/a.png") == [f"{folder}/a.png"]
 
 
-def test_a_pattern_that_names_no_picture_is_an_error(folder):
-    with pytest.raises(InputError, match="nowhere/\\*.png: no picture found there"):
-        find([str(folder), "nowhere/*.png"])
+@pytest.mark.parametrize(
+    ("sources", "sentence"),
+    [
+        (["{}", "nowhere/*.png"], "nowhere/*.png: there is no such file, folder or glob"),
+        ("{}/nosuch", "{}/nosuch: there is no such file, folder or glob"),
+        ("{}/empty", "{}/empty: no picture found there"),
+        ("{0},,{0}", "{0},,{0}: there is nothing between two commas"),
+        (
+            "{}/notes.txt",
+            "{0}/notes.txt: no picture found there, by its name; "
+            "a list of pictures is given as @{0}/notes.txt",
+        ),
+        ("@{}/nolist", "@{}/nolist: the list cannot be read (No such file or directory)"),
+        ("@{}/empty.txt", "@{}/empty.txt: the list is empty"),
+        ("@{}/notes.txt", "{}/not a picture: there is no such file, folder or glob"),
+    ],
+)
+def test_a_source_that_names_no_picture_is_an_error(folder, sources, sentence):
+    (folder / "empty").mkdir()
+    (folder / "empty.txt").write_text("# nothing yet\n\n")
+    many = isinstance(sources, list)
+    sources = [s.format(folder) for s in sources] if many else sources.format(folder)
+    with pytest.raises(InputError) as error:
+        find(sources, "--data")
+    assert str(error.value) == f"--data {sentence.format(folder)}"
+
+
+@pytest.mark.parametrize("name", ["[2024] a,b", "x,y", "*", "@home", "a[1-3]"])
+def test_what_exists_wins_over_globs_commas_and_lists(folder, tmp_path, name):
+    place = tmp_path / name
+    place.mkdir()
+    (folder / "a.png").rename(place / f"{name}.png")
+    expected = [str(place / f"{name}.png")]
+    assert find(str(place)) == expected
+    assert find(f"{place}/{name}.png") == expected
+    both = find(f"{folder}/b.jpg,{place},{folder}/more")
+    assert both == sorted([*expected, f"{folder}/b.jpg", f"{folder}/more/c.PNG"])
+
+
+def test_a_list_names_pictures_relative_to_itself(folder, monkeypatch):
+    (folder / "lists").mkdir()
+    text = f"# ours\n../a.png\n\n  {folder}/b.jpg\n../mo*\n../a.png\n"
+    (folder / "lists" / "all,of them.txt").write_text(text.replace("mo*", "more"))
+    monkeypatch.chdir(folder)
+    found = find("@lists/all,of them.txt")
+    assert [path.rsplit("/", 1)[-1] for path in found] == ["b.jpg", "a.png", "c.PNG"]
+    kept = without(find(str(folder)), find("@lists/all,of them.txt"))
+    assert not kept and len(without(find(f"{folder}/more/.."), [f"{folder}/b.jpg"])) == 2
 
 
 def test_pictures_too_small_or_broken_are_left_out_and_counted(folder):
@@ -156,3 +202,62 @@ def test_a_picture_that_cannot_be_decoded_is_stood_in_for_named_and_counted(fold
     (folder / "more/c.PNG").unlink()
     with pytest.raises(InputError, match="none of the 2 pictures can be decoded"):
         Pictures(find(str(folder)), 16)[1]
+
+
+def _gray_ramp(folder):
+    """A deep gray ramp, as Pillow writes 16 bits."""
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    Image.fromarray(ramp).save(folder / "ramp.png")
+    return folder / "ramp.png"
+
+
+def _turned(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: the top is at the right
+    pixels = np.zeros([32, 64, 3], np.uint8)
+    pixels[:, :32] = 200
+    Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif, quality=95)
+    return folder / "turned.jpg"
+
+
+def _wide_gamut(folder):
+    """A picture whose profile swaps red and blue, as no spelling of sRGB does."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # The table of tags: signature, offset and size, 12 bytes each.
+    count = int.from_bytes(profile[128:132], "big")
+    for k in range(count):
+        place = slice(132 + 12 * k, 136 + 12 * k)
+        swapped = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}
+        profile[place] = swapped.get(bytes(profile[place]), bytes(profile[place]))
+    pixels = np.full([40, 40, 3], (220, 120, 30), np.uint8)
+    Image.fromarray(pixels).save(folder / "swapped.png", icc_profile=bytes(profile))
+    return folder / "swapped.png"
+
+
+def _transparent(folder):
+    pixels = np.random.default_rng(0).integers(0, 256, [40, 40, 4], dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "transparent.png")
+    return folder / "transparent.png"
+
+
+@pytest.mark.parametrize("make", [_gray_ramp, _turned, _wide_gamut, _transparent])
+def test_training_sees_what_encode_sees(make, tmp_path):
+    path = make(tmp_path)
+    expected = read(path).rgb
+    (found,) = (Pictures(find(str(path)), 16)[k] for k in range(1))
+    np.testing.assert_array_equal(found, expected)
+    with Image.open(path) as image:  # and that is not what is in the file
+        plain = np.asarray(image.convert("RGB"))
+    same = plain.shape == expected.shape and np.array_equal(plain, expected)
+    assert same == (make is _transparent)
+
+
+def test_a_deep_ramp_is_a_ramp(tmp_path):
+    pixels = Pictures(find(str(_gray_ramp(tmp_path))), 16)[0]
+    assert 126 < pixels.mean() < 129 and len(np.unique(pixels)) == 64
+
+
+def test_every_format_that_is_read_is_found_in_folders(tmp_path):
+    for suffix in SUFFIXES:
+        (tmp_path / f"a{suffix}").write_bytes(b"")
+    assert len(find(str(tmp_path))) == len(SUFFIXES)

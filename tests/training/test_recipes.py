@@ -10,7 +10,9 @@ import pytest
 from tfcodec import models
 from tfcodec.commands import train
 from tfcodec.errors import InputError
+from tfcodec.training.run import check
 from tfcodec.training.settings import Settings
+from tfcodec.training.settings import check as check_settings
 from tfcodec.training.step import rate_weights
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -27,7 +29,8 @@ def _arguments(*words):
 def test_a_recipe_describes_a_run_that_can_start(path):
     args = _arguments("--flagfile", str(path))
     run = train.ask(args)
-    config, settings = run.config, run.settings
+    config, settings = run.configure(), run.settings
+    check_settings(settings)
     model = models.module(args.model).build(config)
     assert len(model.parts) > 0 and path.stem.startswith(f"{args.model}-{args.preset}")
     rate_weights(settings.rate_weights, model)
@@ -57,7 +60,7 @@ def test_a_recipe_says_result_time_and_command_at_its_top(path):
 def test_there_is_a_recipe_for_every_model_and_purpose():
     args = [_arguments("--flagfile", str(path)) for path in RECIPES]
     assert {a.model for a in args} >= set(models.MODELS)
-    rates = {len(train.ask(a).config.lambdas) > 1 for a in args if a.distortion == "ms_ssim"}
+    rates = {len(train.ask(a).configure().lambdas) > 1 for a in args if a.distortion == "ms_ssim"}
     assert rates == {True, False}
     assert any(a.init_from and a.init_from.startswith("my_models/") for a in args)
 
@@ -86,7 +89,7 @@ def test_flags_after_a_file_win_and_its_faults_are_named(tmp_path):
 )
 def test_settings_that_cannot_be_are_refused(argv, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)):
-        train.ask(_arguments(*argv))
+        check(train.ask(_arguments(*argv)))
 
 
 def test_every_setting_is_a_flag():

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tfcodec.errors import InputError
+from tfcodec.pictures import read
 from tfcodec.training import records
 from tfcodec.training.pictures import Pictures, find
 
@@ -147,3 +148,11 @@ def test_a_data_set_of_tensorflow_datasets_is_found_by_name(tmp_path):
         find("tfds:made:nowhere")
     with pytest.raises(InputError, match="^tfds:not_there_at_all: "):
         find("tfds:not_there_at_all")
+
+
+def test_a_record_is_read_as_encode_reads_a_file(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    _write(tmp_path / "a.tfrecord", [{"image": (tmp_path / "ramp.png").read_bytes()}])
+    found = Pictures(find(str(tmp_path / "a.tfrecord")), 32)[0]
+    np.testing.assert_array_equal(found, read(tmp_path / "ramp.png").rgb)

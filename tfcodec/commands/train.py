@@ -9,14 +9,18 @@ import dataclasses
 import json
 import logging as standard_logging
 import pathlib
+import sys
 
-from tfcodec import models
+from tfcodec import models, quiet
 from tfcodec.commands.arguments import add_command
-from tfcodec.commands.console import Console
+from tfcodec.commands.console import Console, leaving_at_once
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports.weights import WEIGHTS
-from tfcodec.training.settings import Settings
+from tfcodec.training import run as training
+from tfcodec.training.run import Export, Run, Start
+from tfcodec.training.settings import Settings, read_lambdas
 
+_METAVARS = {int: "N", float: "X", str: "NAME=X[,..]"}
 STRATEGIES = ("default", "mirrored", "multiworker")
 
 
@@ -25,31 +29,43 @@ def add(commands) -> None:
     for add_flags in (_add_model, _add_data, _add_start, _add_export, _add_devices):
         add_flags(parser)
     for field in dataclasses.fields(Settings):
+        what, choices = field.metadata["help"], field.metadata["choices"]
+        shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
         parser.add_argument(
             f"--{field.name}",
             type=type(field.default),
             default=field.default,
-            help=f"{field.metadata['help']}; default {field.default or repr(field.default)}",
+            metavar="|".join(choices) if choices else _METAVARS[type(field.default)],
+            help=f"{what} (default: {shown or repr(shown)})",
         )
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print 'MODEL: PRESET ..' and exit")
     parser.add_argument("--describe", action="store_true", help="print the model as JSON and exit")
-    parser.add_argument("--model", default="mbt2018_mean", help="name of a model, see --list")
-    parser.add_argument("--preset", default="compact", help="preset of the model, see --list")
+    parser.add_argument(
+        "--model",
+        default="quad",
+        help="a model of --list, or my_package.my_model for one of your own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--preset",
+        default="base",
+        help="a preset of the model, see --list; small is the one of quad for a CPU "
+        "(default: %(default)s)",
+    )
     parser.add_argument(
         "--lambda",
         dest="lmbda",
-        type=_lambdas,
         metavar="L[,L..]",
-        help="train for this Lagrangian weight, or a ladder of them (variable rate)",
+        help="train for this Lagrangian weight, or a rising ladder of them for variable rate "
+        "(default: the preset's)",
     )
     parser.add_argument(
         "--config",
         default="",
         metavar="FIELD=VALUE[,..]",
-        help="replace fields of the preset's configuration, such as wavelet=5/3",
+        help="replace fields of the preset's configuration, such as wavelet=5/3 (default: none)",
     )
     parser.add_argument(
         "--flagfile",
@@ -63,19 +79,26 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
-        help="folders, files or globs of pictures or TFRecords, or tfds:NAME[:SPLIT]; "
-        "commas between",
+        metavar="SOURCE[,..]",
+        help="folders, files or globs of pictures or TFRecords, @FILE for a list of them, one a "
+        "line, or tfds:NAME[:SPLIT]; commas between",
     )
-    parser.add_argument("--validation", help="pictures held out of --data, named like it")
+    parser.add_argument(
+        "--validation",
+        metavar="SOURCE[,..]",
+        help="pictures held out of --data, named like it (default: none)",
+    )
     parser.add_argument(
         "--run_dir",
+        metavar="DIR",
         default="runs/default",
-        help="checkpoints and logs; a run found there is continued",
+        help="checkpoints and logs; a run found there is continued (default: %(default)s)",
     )
     parser.add_argument(
         "--weights_dir",
         metavar="DIR",
-        help="also write the averaged weights there, half as large, for --init_from",
+        help="also write the averaged weights there, half as large, for --init_from "
+        "(default: nowhere)",
     )
 
 
@@ -83,13 +106,15 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init_from",
         metavar="PATH",
-        help="start from the weights of an export, a --weights_dir, or a checkpoint of another run",
+        help="start from the weights of an export, a --weights_dir, or a checkpoint of another run "
+        "(default: from nothing)",
     )
     parser.add_argument(
         "--init_weights",
         choices=("averaged", "last"),
         default="averaged",
-        help="which weights of a checkpoint --init_from takes: the average lags after a short run",
+        help="which weights of a checkpoint --init_from takes: the average lags after a short run "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--init_partly",
@@ -100,20 +125,25 @@ def _add_start(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--export", metavar="DIR", help="write the trained codec there at the end")
-    parser.add_argument("--name", help="name of the export; default: the folder's")
+    parser.add_argument(
+        "--export",
+        metavar="DIR",
+        help="write the trained codec there at the end (default: nowhere)",
+    )
+    parser.add_argument("--name", help="name of the export (default: the folder's)")
     parser.add_argument(
         "--export_precision",
         choices=tuple(models.PRECISIONS),
         default="float32",
-        help="in which the exported transforms compute; default float32",
+        help="in which the exported transforms compute (default: %(default)s)",
     )
     parser.add_argument(
         "--export_weights",
         metavar="FORM",
         default="bfloat16",
         help=f"how the export stores large weights: {', '.join(WEIGHTS)}; int8 is smallest, "
-        "float32 exact; ,int8:PATTERN behind it chooses kernels by their path; default bfloat16",
+        "float32 exact; ,int8:PATTERN behind it chooses kernels by their path "
+        "(default: %(default)s)",
     )
 
 
@@ -122,7 +152,8 @@ def _add_devices(parser: argparse.ArgumentParser) -> None:
         "--strategy",
         choices=STRATEGIES,
         default="default",
-        help="one device, all GPUs of this machine, or all machines of the variable TF_CONFIG",
+        help="one device, all GPUs of this machine, or all machines of the variable TF_CONFIG "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--deterministic",
@@ -166,49 +197,38 @@ def recipes() -> pathlib.Path:
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
-def _lambdas(text: str) -> tuple[float, ...]:
-    return tuple(float(value) for value in text.split(","))
-
-
 def run(arguments: argparse.Namespace) -> int:
-    from absl import logging
-
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().setFormatter(standard_logging.Formatter("%(message)s"))
+    console = Console(files=1)
     try:
         if arguments.list:
             for name in models.MODELS:
-                print(f"{name}: {' '.join(models.module(name).PRESETS)}")
+                console.result(f"{name}: {' '.join(models.outline(name)[0])}")
             return 0
         asked = ask(arguments)
         if arguments.describe:
-            described = models.describe(asked.model, asked.preset, asked.config)
-            print(json.dumps(described, indent=1))
+            with leaving_at_once():
+                quiet.import_keras()
+            described = models.describe(asked.model, asked.preset, asked.configure())
+            console.result(json.dumps(described, indent=1))
             return 0
-        from tfcodec.training.run import train
-
-        train(asked)
+        training.check(asked)
+        collected = training.collect(asked)
+        _print_log()
+        with leaving_at_once():
+            quiet.import_keras()
+        exported = training.train(asked, collected)
+        if exported is not None:
+            fingerprint = exported.fingerprint.hex()
+            console.result(f"{exported.path}  {exported.name}  fingerprint {fingerprint}")
         return 0
     except TfcodecError as error:
-        Console(files=1).failure(error)
+        console.failure(error)
         return 1
 
 
-def ask(arguments: argparse.Namespace):
-    """The `Run` that the flags ask for.
-
-    Raises: InputError for a combination that cannot be trained.
-    """
-    from tfcodec.training.run import Export, Run, Start, configure
-    from tfcodec.training.settings import check
-
+def ask(arguments: argparse.Namespace) -> Run:
+    """The `Run` that the flags ask for. Raises InputError for a value that cannot be read."""
     fields = dataclasses.fields(Settings)
-    settings = Settings(**{field.name: getattr(arguments, field.name) for field in fields})
-    check(settings)
-    if settings.distortion == "ms_ssim" and arguments.lmbda is None:
-        raise InputError(
-            "--distortion=ms_ssim needs --lambda: it multiplies 1 - MS-SSIM, from about 2 to 100"
-        )
     start = export = None
     if arguments.init_from:
         averaged = arguments.init_weights == "averaged"
@@ -220,8 +240,9 @@ def ask(arguments: argparse.Namespace):
     return Run(
         model=arguments.model,
         preset=arguments.preset,
-        config=configure(arguments.model, arguments.preset, arguments.config, arguments.lmbda),
-        settings=settings,
+        settings=Settings(**{field.name: getattr(arguments, field.name) for field in fields}),
+        changes=arguments.config,
+        lambdas=read_lambdas(arguments.lmbda),
         data=arguments.data,
         validation=arguments.validation,
         run_dir=arguments.run_dir,
@@ -231,3 +252,16 @@ def ask(arguments: argparse.Namespace):
         strategy=arguments.strategy,
         deterministic=arguments.deterministic,
     )
+
+
+def _print_log() -> None:
+    """Lines of the training's log as they are, and nobody else's, on stderr."""
+    from absl import logging
+
+    package = str(pathlib.Path(__file__).parents[1])
+    handler = standard_logging.StreamHandler(sys.stderr)
+    handler.setFormatter(standard_logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: record.pathname.startswith(package))
+    logger = standard_logging.getLogger("absl")
+    logger.handlers[:], logger.propagate = [handler], False
+    logging.set_verbosity(logging.INFO)

@@ -15,8 +15,6 @@ import numpy as np
 
 from tfcodec.errors import InputError
 
-STRATEGIES = ("default",)
-
 
 @contextlib.contextmanager
 def scope(strategy="default", deterministic=False):
@@ -32,6 +30,12 @@ def scope(strategy="default", deterministic=False):
             "XLA_FLAGS=--xla_gpu_deterministic_ops=true"
         )
     yield
+
+
+def device():
+    """What the steps are computed on, in words."""
+    first = jax.devices()[0]
+    return f"CPU with {os.cpu_count()} cores" if first.platform == "cpu" else first.device_kind
 
 
 def host():

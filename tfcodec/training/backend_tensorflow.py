@@ -17,8 +17,6 @@ import tensorflow as tf
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.training import crops, losses
 
-STRATEGIES = ("default", "mirrored", "multiworker")
-
 
 @contextlib.contextmanager
 def scope(strategy="default", deterministic=False):
@@ -60,6 +58,15 @@ def _check_cluster():
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
             '"task": {"type": "worker", "index": 0}}'
         )
+
+
+def device():
+    """What the steps are computed on, in words."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"CPU with {os.cpu_count()} cores"
+    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
 
 
 def host():

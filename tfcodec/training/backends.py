@@ -5,6 +5,7 @@ import importlib
 import keras
 
 from tfcodec import models
+from tfcodec.errors import InputError
 
 MODULES = {
     "tensorflow": "tfcodec.training.backend_tensorflow",
@@ -13,8 +14,17 @@ MODULES = {
 
 
 def backend():
-    """The module of this backend of Keras: `backend_tensorflow` or `backend_jax`."""
-    return importlib.import_module(MODULES[keras.backend.backend()])
+    """The module of this backend of Keras: `backend_tensorflow` or `backend_jax`.
+
+    Raises: InputError on another one.
+    """
+    name = keras.backend.backend()
+    if name not in MODULES:
+        raise InputError(
+            f"training is for the backends {' and '.join(MODULES)} of Keras, this one is {name}; "
+            "set the variable KERAS_BACKEND"
+        )
+    return importlib.import_module(MODULES[name])
 
 
 def set_precision(settings):

@@ -1,6 +1,7 @@
 """The loop around the steps: logs, validation, checkpoints, and a clean end when it is stopped."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -10,12 +11,12 @@ from absl import logging
 from keras import ops
 
 from tfcodec.errors import InputError
-from tfcodec.training import run_log
+from tfcodec.training import checkpoint, run_log
 from tfcodec.training.backends import backend
 from tfcodec.training.validation import samples, validate
 
 
-def fit(trainer, run_dir, validation=None, weights_dir=None):
+def fit(trainer, run_dir, validation=None, weights_dir=None, described=None):
     """Trains to `settings.steps`: logs, validates, leaves checkpoints, and one when it is stopped.
 
     Or as long as `settings.seconds` last, those before a continued run was stopped included.
@@ -25,20 +26,19 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
     weights go to `weights_dir`, if given. Of several processes the chief alone reads and writes
     files.
 
+    Args:
+        validation: `Pictures`, or None.
+        described: the model in words for `model.json`, which is written unless the run is refused.
+
     SIGINT and SIGTERM end the run after the step that is being computed, with a checkpoint.
     Raises: InputError when more than `settings.skip_limit` steps were no numbers;
         KeyboardInterrupt or SystemExit after SIGINT or SIGTERM.
     """
     settings, chief = trainer.settings, trainer.backend.chief
-    log = None
-    if chief:
-        os.makedirs(run_dir, exist_ok=True)
-        resumed = trainer.resume(run_dir)
-        if resumed:
-            logging.info("resumed %s", resumed)
-        log = run_log.Log(run_dir, trainer.step, backend().events(run_dir))
+    log = _begin(trainer, run_dir, described) if chief else None
     trainer.synchronise()
     before, meter, written = trainer.step, run_log.Meter(trainer), time.monotonic()
+    progress = run_log.Progress(trainer)
     with _stop_requests() as received:
         for step, measured in trainer.run(settings.steps):
             stop = trainer.backend.agreed(bool(received), measured)
@@ -52,9 +52,10 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
                 values |= meter.read(step)
                 if chief:
                     log.write(step, values)
-                    logging.info("step %d  %s", step, run_log.line(values))
                     meter.notice(values, step)
                 _check_skipped(values["skipped"], settings.skip_limit, step)
+            if chief and progress.due(step, trainer.over or stop):
+                logging.info(progress.line(step, measured))
             with meter.paused():
                 if chief and validation and (due(settings.validate_every) or trainer.over):
                     _validate_and_log(trainer, validation, log)
@@ -73,6 +74,18 @@ def fit(trainer, run_dir, validation=None, weights_dir=None):
                 raise SystemExit(128 + (received or [signal.SIGTERM])[0])
 
 
+def _begin(trainer, run_dir, described):
+    """The log of a run that is new or continued."""
+    os.makedirs(run_dir, exist_ok=True)
+    resumed = trainer.resume(run_dir)
+    if resumed:
+        logging.info("continues %s", resumed)
+    if described:
+        with open(os.path.join(run_dir, checkpoint.MODEL), "w", encoding="utf-8") as file:
+            json.dump(described, file, indent=1)
+    return run_log.Log(run_dir, trainer.step, backend().events(run_dir))
+
+
 def _check_skipped(skipped, limit, step):
     if skipped > limit:
         raise InputError(
@@ -87,11 +100,12 @@ def _validate_and_log(trainer, pictures, log):
     results = {"validation": validate(trainer.model, pictures, **options)}
     with trainer.averaged() as model:
         results["validation_averaged"] = validate(model, pictures, **options)
-        shown = samples(model, pictures, trainer.settings.crop)
+        images = samples(model, pictures, trainer.settings.crop)
     log.write(trainer.step, results)
-    log.show(trainer.step, "samples", shown)
+    log.show(trainer.step, "samples", images)
     for name, points in results.items():
-        logging.info("step %d  %s  %s", trainer.step, name, "  ".join(map(run_log.line, points)))
+        curve = ", ".join(f"{p['bpp']:.3f} bpp {p['psnr']:.2f} dB" for p in points)
+        logging.info("step %d  %s  %s", trainer.step, name.replace("_", ", "), curve)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from tfcodec.errors import InputError
 from tfcodec.training import crops, losses
 from tfcodec.training.optimizer import Optimizer
 from tfcodec.training.schedule import Schedule
-from tfcodec.training.settings import check
+from tfcodec.training.settings import check, check_crop
 
 CALM = 0.02  # of the running share of steps without a spike, how much the newest counts
 
@@ -31,6 +31,7 @@ class TrainingStep:
 
     def __init__(self, model, settings, count):
         check(settings)
+        check_crop(settings, model.stride)
         self.model, self.settings, self.count = model, settings, count
         self.rate_weights = rate_weights(settings.rate_weights, model)
         self.optimizer = Optimizer(

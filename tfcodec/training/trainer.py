@@ -121,10 +121,7 @@ class Trainer:
         `directory` is replaced when the new one is whole.
         Raises: InputError if `directory` holds anything else.
         """
-        if os.path.exists(directory):
-            names = set(os.listdir(directory)) - {checkpoint.STATE}
-            if any(not name.startswith("piece-") for name in names):
-                raise InputError(f"{directory}: exists and holds other files; it is not replaced")
+        checkpoint.check_replaceable(directory)
         trainable, averages = self.model.trainable_variables, self.training_step.optimizer.averages
         named = {v.path: v for v in self.model.variables}
         if self.step:
@@ -159,9 +156,23 @@ class Trainer:
         for variable in self.training_step.tally:
             variable.assign(state.get(variable.name, 0))
         self.step, self.clock.before = state["step"], state.get("seconds", 0.0)
-        now = {**dataclasses.asdict(self.settings), "pictures": len(self.pictures)}
-        before = {**state["settings"], "pictures": state.get("pictures", len(self.pictures))}
-        for name in (*CURVE, "pictures"):
+        self._notice_changes(state)
+        return path
+
+    def _notice_changes(self, state):
+        """Says what of a checkpoint's run another one continues with."""
+        now = {
+            **dataclasses.asdict(self.settings),
+            "pictures": len(self.pictures),
+            "lambda": list(self.model.lambdas),
+        }
+        known = {"pictures": state.get("pictures"), "lambda": state.get("lambdas")}
+        before = {**state["settings"], **{k: v for k, v in known.items() if v is not None}}
+        for name in (*CURVE, "pictures", "lambda"):
             if before.get(name, now[name]) != now[name]:
                 logging.warning("continued with %s %s, was %s", name, now[name], before[name])
-        return path
+
+    @property
+    def updates(self):
+        """How many steps have changed the weights, those of a continued run included."""
+        return int(ops.convert_to_numpy(self.training_step.optimizer.iterations))

@@ -99,7 +99,7 @@ class Console:
 
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
-    quiet.import_tensorflow()
+    quiet.import_tensorflow(lean=True)
     from tfcodec import codec
 
     return codec.open_model(info)

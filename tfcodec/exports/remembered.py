@@ -135,7 +135,7 @@ def processor() -> list[dict] | None:
 
 
 def _environment():
-    """SHA-256 of the variables that choose or change kernels: what they say is nobody's business."""
+    """SHA-256 of the variables that choose or change kernels; what they say may be a secret."""
     chosen = [(n, v) for n, v in os.environ.items() if n.startswith(tuple(ENVIRONMENT))]
     return hashlib.sha256(json.dumps(sorted(chosen)).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import tfcodec
 from tfcodec import freeze
 from tfcodec.errors import ModelError
 from tfcodec.exports import installed, loaded, remembered
+from tfcodec.exports.functions import Functions
 
 CONFIG = {"fingerprint": "00112233", "steps": []}
 
@@ -120,8 +122,9 @@ def changed(component, monkeypatch, tmp_path):
     elif component == "intra-op threads":
         monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 77)
     elif component == "devices":
-        device = tf.config.PhysicalDevice("/physical_device:CPU:9", "CPU")
-        monkeypatch.setattr(tf.config, "list_physical_devices", lambda: [device])
+        monkeypatch.setattr(
+            tf.config.experimental, "get_device_details", lambda device: {"device_name": "another"}
+        )
     elif component == "jit":
         monkeypatch.setattr(tf.config.optimizer, "get_jit", lambda: "autoclustering")
     elif component == "optimizer":
@@ -176,10 +179,6 @@ def test_a_change_of_what_is_computed_is_proven_anew(cache, config, content):
 
 
 def test_another_graph_or_other_weights_are_other_content(frozen, tmp_path):
-    import shutil
-
-    from tfcodec.exports.functions import Functions
-
     contents = {Functions(frozen.path).content}
     for file in ("saved_model.pb", "variables/variables.index"):
         copy = tmp_path / file.replace("/", "-")

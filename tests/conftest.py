@@ -3,3 +3,4 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["TFCODEC_CACHE"] = ""  # each test proves what it loads

@@ -168,7 +168,6 @@ static TF_Tensor *run(const Model *model, const Signature *asked, Bytes input, f
                 NULL, status);
   check(status, source);
   TF_DeleteStatus(status);
-  TF_StringDealloc(TF_TensorData(values[0])); /* a tensor does not free its strings */
   TF_DeleteTensor(values[0]);
   TF_DeleteTensor(values[1]);
   return result;

@@ -79,10 +79,9 @@ def last_line(run):
     return run.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("quality", [None, 3.5])
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("channels", "quality"), [(3, None), (1, 3.5), (4, 8)])
 def test_files_and_pixels_are_the_command_lines(
-    tiny, serve, tmp_path, monkeypatch, quality, channels
+    tiny, serve, tmp_path, monkeypatch, channels, quality
 ):
     model, served = tiny
     monkeypatch.setenv(installed.MODELS_VARIABLE, os.path.dirname(model))
@@ -113,7 +112,6 @@ def test_a_bad_file_is_a_sentence_of_the_status_and_exit_1(tiny, serve, tmp_path
     sound = file.read_bytes()
     damaged = {
         "CRC-32 does not match": sound[:-1] + bytes([sound[-1] ^ 1]),
-        "is the file truncated?": sound[:-20],
         "not a tfcodec file": source.read_bytes(),
     }
     for sentence, data in damaged.items():

@@ -22,8 +22,8 @@ from served import check_same, decode, encode, pixels, png, png_pixels, run_host
 from tfcodec import codec, pictures
 from tfcodec.coding.container import pack, unpack
 from tfcodec.commands import main as cli
-from tfcodec.errors import InputError, ModelError, TfcodecError
-from tfcodec.exports import installed, loaded, weights
+from tfcodec.errors import InputError, TfcodecError
+from tfcodec.exports import installed, weights
 from tfcodec.serving import export
 from tfcodec.serving.signatures import Server
 
@@ -226,58 +226,6 @@ def test_the_served_model_needs_tensorflow_alone(tiny):
     there, folder = tiny
     file, shown = ((pathlib.Path(folder) / part).read_bytes() for part in ("p.tfcd", "p.there"))
     np.testing.assert_array_equal(png_pixels(shown), there.decode(unpack(file)).rgb)
-
-
-HOSTS = {
-    "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
-    "with AVX2 at most": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-}
-
-
-@pytest.fixture(scope="module")
-def served_hosts(tiny, tmp_path_factory):
-    """(codec, served folder) of the small model and of each installed portable one."""
-    pairs = [tiny]
-    for info in installed.models():
-        if info.config["portable"]:
-            folder = str(tmp_path_factory.mktemp("portable") / info.name)
-            export.export(info, folder, max_pixels=MAX_PIXELS)
-            pairs.append((codec.Codec(info), folder))
-    return pairs
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_another_host_shows_the_picture_or_says_why_not(served_hosts, host):
-    """Float networks of a portable model leave the symbols alone, so that pictures differ by one
-    level at most; another model may refuse by the symbols' checksum, but shows nothing wrong."""
-    run_host(served_hosts, pixels(9, 120, 130), **HOSTS[host])
-    for there, folder in served_hosts:
-        folder, portable = pathlib.Path(folder), there.info.config["portable"]
-        shown, error = (folder / "p.there").read_bytes(), (folder / "p.error").read_text()
-        expected = np.int16(there.decode(unpack((folder / "p.tfcd").read_bytes())).rgb)
-        if error:
-            assert not portable and not shown
-            assert error.startswith("the decoded symbols differ from the encoder's")
-        else:
-            assert np.abs(expected - png_pixels(shown)).max() <= 1
-        file = unpack((folder / "p.encoded").read_bytes())
-        try:
-            shown = there.decode(file).rgb
-        except ModelError as refusal:
-            assert not portable and "the decoded symbols differ from the encoder's" in str(refusal)
-        else:  # rounding of latents may fall otherwise there: a near picture, not the same
-            assert np.abs(expected - shown).mean() < 0.5
-
-
-def test_files_of_a_frozen_model_are_decoded_exactly(served_hosts):
-    there, folder = served_hosts[-1]
-    assert there.info.config["portable"]
-    module = tf.saved_model.load(os.path.join(folder, "1"))
-    data = there.encode(pictures.from_array(pixels(2)), 4, lanes="serving").data
-    answer = module.signatures["decode_one"](files_bytes=tf.constant(data))
-    expected = there.decode(unpack(data)).rgb
-    np.testing.assert_array_equal(tf.io.decode_png(answer["png_bytes"]), expected)
-    loaded.Exported(installed.read_info(folder))  # its integers and its answers are the same
 
 
 def test_the_folder_is_an_export_too(tiny):

@@ -39,7 +39,7 @@ setuptools.setup(
         "tfcodec.saved_models": "saved_models",
     },
     package_data={
-        "tfcodec": ["version.txt", "data_files/*"],
+        "tfcodec": ["py.typed", "version.txt", "data_files/*"],
         "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
     },
     install_requires=[

@@ -22,7 +22,7 @@ ORDER = (
     ("models",),
     ("exports",),
     ("codec",),
-    ("freeze", "convert", "pillow", "serving", "training", "evaluation"),
+    ("freeze", "convert", "pillow", "api", "keras", "serving", "training", "evaluation"),
     ("commands",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
@@ -30,7 +30,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 TRAINING = (
     "training training_tf training_jax data records checkpoint losses optimizer settings run_log"
 ).split()
-ANY_BACKEND = ("layers", "entropy", "exact", "models", "errors", "data", "losses", "training")
+ANY_BACKEND = "layers entropy exact models errors data losses training keras".split()
 
 
 def room_of(name):

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed
 from tfcodec.files import atomic_write, check_target
 from tfcodec.quality import bytes_of_bpp, check_wishes, of_byte
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 NO_LIMIT = 2**70  # pixels, where nothing is decoded
 THREADS = 2  # of `compress_batch`: more gained nothing on two cores
@@ -79,7 +76,7 @@ class FileInfo:
 
 
 def compress(
-    picture: "np.ndarray | Path | Image | pictures.Picture",
+    picture: pictures.PictureLike,
     model: Path | None = None,
     quality: float | None = None,
     target_bytes: int | None = None,
@@ -118,7 +115,9 @@ def compress(
     return chosen.encode(picture, quality, target_bytes, psnr=psnr).data
 
 
-def compress_batch(pictures: Iterable, *, threads: int = THREADS, **options: Unpack[Options]):
+def compress_batch(
+    many: Iterable[pictures.PictureLike], *, threads: int = THREADS, **options: Unpack[Options]
+) -> list[bytes]:
     """The bytes of `compress` for each of many pictures, in their order.
 
     Pictures are coded in threads, so that one's entropy coding and files go on beside another's
@@ -126,17 +125,17 @@ def compress_batch(pictures: Iterable, *, threads: int = THREADS, **options: Unp
     with them the file.
 
     Args:
-        pictures: of any sizes, each as `compress` takes it; paths are read one by one.
+        many: pictures of any sizes, each as `compress` takes it; paths are read one by one.
         threads: how many pictures are in memory at a time.
         options: those of `compress`.
     Returns: list of bytes.
     Raises: as `compress`, for the first picture that cannot be coded.
     """
-    if isinstance(pictures, (str, os.PathLike)):
-        raise InputError(f"compress_batch takes several pictures, received the one {pictures!r}")
+    if isinstance(many, (str, os.PathLike)):
+        raise InputError(f"compress_batch takes several pictures, received the one {many!r}")
     load(options.get("model"))  # once, before the threads ask for it
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(functools.partial(compress, **options), pictures))
+        return list(pool.map(functools.partial(compress, **options), many))
 
 
 def decompress(data: Data | Path, max_pixels: int | None = None) -> np.ndarray:
@@ -154,7 +153,11 @@ def decompress(data: Data | Path, max_pixels: int | None = None) -> np.ndarray:
 
 
 def encode_file(
-    source, target: Path, *, overwrite: bool = False, **options: Unpack[Options]
+    source: pictures.PictureLike,
+    target: Path,
+    *,
+    overwrite: bool = False,
+    **options: Unpack[Options],
 ) -> FileInfo:
     """Compresses a picture to a .tfcd file, which appears complete or not at all.
 

@@ -19,23 +19,26 @@ from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed
 from tfcodec.exports.rebuild import rebuild, rebuild_with_gradients
 
-ROUNDINGS = ("noise", "straight_through")
+ROUNDINGS = ("straight_through", "noise")
 
 
 @keras.saving.register_keras_serializable("tfcodec")
 class Codec(keras.layers.Layer):
     """Compression and decompression by a trained model, differentiable.
 
-    In evaluation, latents are rounded, bits are those that the coder charges, and a frozen model
-    computes with its integers: what `tfcodec.compress` does, but for the last bits of the float
-    networks. In training, as the models' own training does it ("noise"; Minnen and Singh, ICIP
-    2020, Sec. 3.3), bits are those of latents with uniform noise, while the synthesis sees rounded
-    latents. Gradients of all rounding are straight-through (Theis et al., ICLR 2017).
+    Latents are rounded, bits are those that the coder charges, and a frozen model computes with its
+    integers: what `tfcodec.compress` does, but for the last bits of the float networks. Gradients
+    are straight-through (Theis et al., ICLR 2017): those of the model's density at the rounded
+    latents, and of the floats that the integers mean. With the rounding "noise", the bits in
+    training are those of latents with uniform noise, as in the models' own training (Minnen and
+    Singh, ICIP 2020, Sec. 3.3); they are more than the file's. It is for codecs that are trained,
+    too: where the codec stays as it is, 20 steps on a crop of 128x128 lowered its file by 20 %
+    straight-through and by 12 % with noise.
 
     Args:
         model: name of an installed model, or folder of an export; None for the bundled default.
         quality: from 1 to 8, fractions allowed; None for the model's default.
-        rounding: "noise", or "straight_through" for training on what evaluation computes.
+        rounding: in training, "straight_through" or "noise".
         trainable: whether the codec's weights are trained, too. Frozen networks are then floats
             again, and no installed model can decode what the layer has become.
         seed: of the noise.
@@ -44,7 +47,7 @@ class Codec(keras.layers.Layer):
         pictures: float [B, H, W, 3] in [0, 1], of any size.
         quality: instead of the layer's, a number or a tensor [] or [B], clipped to the model's
             range and, unlike a file's, not rounded to 1/32.
-        training: see above.
+        training: whether there is noise, and clipping would hide gradients.
     Output: (pictures [B, H, W, 3], in evaluation clipped to [0, 1]; bits [B]), float32.
     Raises: ModelError if the model is not installed, or has other weights than `fingerprint` says;
         InputError for a quality that it does not have.
@@ -55,7 +58,7 @@ class Codec(keras.layers.Layer):
         model=None,
         quality=None,
         *,
-        rounding="noise",
+        rounding="straight_through",
         trainable=False,
         seed=None,
         fingerprint=None,

@@ -12,7 +12,7 @@ Rules. May import: `errors`, `files`, `coding.format` and PIL. Imported by whoev
 a file: the codec, the commands, training, evaluation. Never knows: models, networks, TensorFlow.
 """
 
-from tfcodec.pictures.accept import as_picture
+from tfcodec.pictures.accept import PictureLike, as_picture
 from tfcodec.pictures.alpha import alpha_from_png, alpha_to_png
 from tfcodec.pictures.image import from_pillow
 from tfcodec.pictures.picture import Picture, from_array, to_array
@@ -21,6 +21,7 @@ from tfcodec.pictures.writer import check_format, write
 
 __all__ = [
     "Picture",
+    "PictureLike",
     "alpha_from_png",
     "alpha_to_png",
     "as_picture",

@@ -1,8 +1,8 @@
 """Pictures from whatever holds one in Python: an array, a path, an image of Pillow."""
 
 import os
-from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS
@@ -11,8 +11,10 @@ from tfcodec.pictures.image import from_pillow
 from tfcodec.pictures.picture import Picture, from_array
 from tfcodec.pictures.reader import read
 
+PictureLike = np.ndarray | str | os.PathLike | Image.Image | Picture
 
-def as_picture(value: Any, max_pixels: int | None = None) -> Picture:
+
+def as_picture(value: PictureLike, max_pixels: int | None = None) -> Picture:
     """The picture of an array (as `from_array` takes it), of a path or of an image of Pillow; a
     `Picture` is itself.
 

@@ -1,5 +1,6 @@
 """Pictures to bytes and back: the one place where networks meet the coder."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -14,7 +15,7 @@ from tfcodec.coding.format import CODER_NAMES
 from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed, loaded
-from tfcodec.quality import best_within, smallest_of_psnr
+from tfcodec.quality import best_within, check_wishes, smallest_of_psnr
 
 
 @dataclasses.dataclass
@@ -49,6 +50,7 @@ class Encoded:
 class Codec:
     """Compresses and decompresses with one exported model; has no state but the model.
 
+    Pickles by that model's name, folder and fingerprint: the other process loads it from its disk.
 
     Args: info: its `installed.ModelInfo`.
     Raises: ModelError if the export is incomplete, or in a process that forked from one in which
@@ -60,6 +62,9 @@ class Codec:
         quiet.import_tensorflow()
         self.info, self.ladder = info, info.ladder
         self.exported = loaded.Exported(info)
+
+    def __reduce__(self):
+        return _reopen, (self.name, self.info.path, self.info.fingerprint)
 
     @property
     def name(self):
@@ -89,17 +94,16 @@ class Codec:
             size or PSNR that no file can have.
         """
         check_process()
+        check_wishes(quality=quality, at_most=at_most, psnr=psnr)
+        picture = pictures.as_picture(picture)
         encode = functools.partial(
             self._encode, picture, coder=coder, lanes=lanes, progress=progress
         )
-        wishes = {"quality": quality, "size": at_most, "PSNR": psnr}
-        wishes = [name for name, wish in wishes.items() if wish is not None]
-        if len(wishes) > 1:
-            raise InputError(f"ask for a {' or a '.join(wishes)}, not for both")
-        if not wishes or quality is not None:
+        if at_most is None and psnr is None:
             return encode(quality)
         if self.ladder.single:
-            raise InputError(f"{self.name} has one rate; it takes no {wishes[0]}")
+            wish = "size" if psnr is None else "PSNR"
+            raise InputError(f"{self.name} has one rate; it takes no {wish}")
         if at_most is not None:
             return self._within(at_most, encode)
         return self._reaching(psnr, encode, progress)
@@ -242,6 +246,18 @@ def open_model(info):
     return _open(info.path, info.fingerprint)
 
 
+def _reopen(name, path, fingerprint):
+    """The codec of another process: of that folder, or of whatever model has the same weights.
+
+    Raises: ModelError if there is none here.
+    """
+    with contextlib.suppress(ModelError):
+        info = installed.read_info(path)
+        if info.fingerprint == fingerprint:
+            return open_model(info)
+    return open_model(installed.find_fingerprint(fingerprint, f"the codec {name}"))
+
+
 def decode_file_bytes(data, name="input", max_pixels=None):
     """The `Picture` in a whole .tfcd file, by the installed model that wrote it.
 
@@ -251,6 +267,10 @@ def decode_file_bytes(data, name="input", max_pixels=None):
         max_pixels: larger pictures are refused; None for `container.DEFAULT_MAX_PIXELS`.
     Raises: ContainerError, ModelError.
     """
-    container = unpack(data, name, max_pixels)
+    return decode_container(unpack(data, name, max_pixels), name)
+
+
+def decode_container(container, name="input"):
+    """As `decode_file_bytes`, of what `container.unpack` made of them."""
     info = installed.find_fingerprint(container.fingerprint, name)
     return open_model(info).decode(container, name)

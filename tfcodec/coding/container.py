@@ -15,6 +15,7 @@ import functools
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import BinaryIO
 
 import numpy as np
 
@@ -142,6 +143,22 @@ def pack(container: Container) -> bytes:
     body = b"".join([head, *map(_varint, sizes), payload, *optional])
     body += struct.pack("<I", container.checksum)
     return body + struct.pack("<I", zlib.crc32(body))
+
+
+def read(file: BinaryIO, name: str, max_pixels: int) -> bytes:
+    """The bytes of an open .tfcd file, and never many more than one of that many pixels can have.
+
+    Of what does not begin as such a file does, the first bytes: enough for `unpack` to refuse it.
+
+    Raises: ContainerError for a longer file.
+    """
+    start, limit = file.read(len(MAGIC)), MAX_BYTES_PER_PIXEL * max_pixels + SPARE_BYTES
+    if start != MAGIC:
+        return start
+    data = start + file.read(limit)
+    if len(data) > limit:
+        raise ContainerError(f"{name}: is larger than any sound file of {max_pixels} pixels")
+    return data
 
 
 def unpack(data: bytes, name: str = "input", max_pixels: int | None = None) -> Container:

@@ -2,6 +2,7 @@
 
     file ─► read ──────► Picture ─► write ────► file
     array ─► from_array ─►  │  ─► to_array ─► array
+    Pillow's image ─► from_pillow; any of the three ─► as_picture
                             └─ alpha ─► alpha_to_png ─► bytes inside a .tfcd ─► alpha_from_png
 
 A `Picture` is what the codec codes: 8-bit sRGB, upright, with a lossless alpha beside it. `read`
@@ -11,7 +12,9 @@ Rules. May import: `errors`, `files`, `coding.format` and PIL. Imported by whoev
 a file: the codec, the commands, training, evaluation. Never knows: models, networks, TensorFlow.
 """
 
+from tfcodec.pictures.accept import PictureLike, as_picture
 from tfcodec.pictures.alpha import alpha_from_png, alpha_to_png
+from tfcodec.pictures.image import from_pillow
 from tfcodec.pictures.picture import Picture, from_array, to_array
 from tfcodec.pictures.reader import SUFFIXES, read, read_bytes
 from tfcodec.pictures.writer import WRITE_FORMATS, check_format, to_bytes, write
@@ -20,10 +23,13 @@ __all__ = [
     "SUFFIXES",
     "WRITE_FORMATS",
     "Picture",
+    "PictureLike",
     "alpha_from_png",
     "alpha_to_png",
+    "as_picture",
     "check_format",
     "from_array",
+    "from_pillow",
     "read",
     "read_bytes",
     "to_array",

@@ -61,7 +61,7 @@ def read(path: str | os.PathLike, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pictu
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_size == 0:
                 raise InputError(f"{name}: the file is empty")
-            return _decode(file, name, max_pixels)
+            return decode(file, name, max_pixels)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -113,7 +113,7 @@ def _libtiff_silenced():
         os.close(stderr)
 
 
-def _decode(file, name: str, max_pixels: int) -> Picture:
+def decode(file, name: str, max_pixels: int) -> Picture:
     """An open file to a Picture, each conversion once and in this order: depth, alpha, colour
     profile, orientation."""
     Image.init()

@@ -21,7 +21,14 @@ DEFAULT_MAX_TURNS = 2**19  # of the decoder's loop: about 10 s of one core
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
-def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX_TURNS, xla=False):
+def export(
+    info,
+    directory,
+    max_pixels=DEFAULT_MAX_PIXELS,
+    max_turns=DEFAULT_MAX_TURNS,
+    xla=False,
+    progress=lambda what, done=None, count=None: None,
+):
     """Writes the export `info` with signatures for TF Serving; `directory` must not exist.
 
     Args:
@@ -30,19 +37,23 @@ def export(info, directory, max_pixels=DEFAULT_MAX_PIXELS, max_turns=DEFAULT_MAX
             refused. A turn takes 15 to 30 microseconds.
         xla: compile the coder's loops. TF Serving then needs `--xla_cpu_compilation_enabled=true`,
             and every new size of pictures compiles for a second.
+        progress: called with what is done now.
     Returns: the `ModelInfo` of the new folder.
     Raises: ModelError if `info` is incomplete; InputError if the folder exists or cannot be made.
     """
     directory = os.path.normpath(directory)
     if os.path.exists(directory):
         raise InputError(f"{directory}: exists already; remove it or choose another folder")
+    progress("loading")
     server = Server(codec.Codec(info), max_pixels, max_turns, xla)
     signatures = {
         name: getattr(server, name) for name in ("decode", "encode", "decode_one", "encode_one")
     }
     with replaced_folder(directory) as partial:
         version = os.path.join(partial, "1")
+        progress("tracing and writing")
         tf.saved_model.save(server, version, {"serving_default": server.decode, **signatures})
+        progress("warming up")
         _write_warmup(os.path.join(version, WARMUP), info.name, server, max_pixels)
         described = {
             **info.config,

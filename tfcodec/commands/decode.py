@@ -110,7 +110,7 @@ def read_file(path: str, max_pixels: int) -> bytes:
     except IsADirectoryError:
         raise InputError(f"{name}: this is a directory, not a file") from None
     except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{name}: cannot be read ({streams.reason(error)})") from error
     if len(data) > limit:
         raise ContainerError(f"{name}: is larger than any sound file of {max_pixels} pixels")
     return data

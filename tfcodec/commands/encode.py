@@ -19,6 +19,7 @@ from tfcodec.commands.arguments import (
     parse_quality,
 )
 from tfcodec.commands.console import Console, Job, load_codec, result_line
+from tfcodec.commands.decode import SUFFIX
 from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports import installed
@@ -151,7 +152,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _target(name: str) -> str:
-    return os.path.splitext(name)[0] + ".tfcd"
+    return os.path.splitext(name)[0] + SUFFIX
 
 
 def _made(path: str) -> bool:
@@ -163,7 +164,7 @@ def _made(path: str) -> bool:
         return False
 
 
-KIND = Kind("pictures", pictures.SUFFIXES, _target, _made)
+KIND = Kind("pictures", pictures.SUFFIXES, _target, _made, own=SUFFIX)
 
 
 def _read(job: Job, max_pixels: int) -> pictures.Picture:
@@ -174,7 +175,7 @@ def _read(job: Job, max_pixels: int) -> pictures.Picture:
         with streams.reading(job.source) as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise InputError(f"{job.name}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{job.name}: cannot be read ({streams.reason(error)})") from error
     if len(data) > limit:
         raise InputError(f"{job.name}: is larger than any picture of {max_pixels} pixels")
     return pictures.read_bytes(data, job.name, max_pixels)

@@ -75,7 +75,7 @@ def read_bytes(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
     if not data:
         raise InputError(f"{name}: the file is empty")
     with pillow_on_our_terms():
-        return _decode(io.BytesIO(data), name, max_pixels)
+        return decode(io.BytesIO(data), name, max_pixels)
 
 
 _PILLOW_LOCK = threading.Lock()

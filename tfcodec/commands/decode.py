@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         start = time.perf_counter()
         picture = model.decode(packed, job.source, console.tile)
         seconds = time.perf_counter() - start
-        pictures.write(job.picture, picture)
+        if lost := pictures.write(job.picture, picture):
+            console.notice(f"{job.picture}: {lost}")
         return result_line(job.source, packed, len(data), seconds)
 
     return console.for_each(ready(jobs, arguments, console), work)

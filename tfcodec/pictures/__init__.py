@@ -2,26 +2,42 @@
 
     file ─► read ──────► Picture ─► write ────► file
     array ─► from_array ─►  │  ─► to_array ─► array
+    Pillow's image ─► from_pillow
                             └─ alpha ─► alpha_to_png ─► bytes inside a .tfcd ─► alpha_from_png
 
 A `Picture` is what the codec codes: 8-bit sRGB, upright, with a lossless alpha beside it. `read`
 brings every supported file to that form and says in `notices` where it had to give something up.
+Within, each format's reader hands on a `Decoded`: pixels as they lie, and what the file says of
+them; `to_picture` is the one place where that becomes a `Picture`. EXIF and XMP stand in
+`Picture.metadata`, for whoever asks for them.
 
 Rules. May import: `errors`, `files`, `coding.format` and PIL. Imported by whoever has a picture in
 a file: the codec, the commands, training, evaluation. Never knows: models, networks, TensorFlow.
 """
 
 from tfcodec.pictures.alpha import alpha_from_png, alpha_to_png
+from tfcodec.pictures.image import from_pillow
+from tfcodec.pictures.metadata import (
+    Metadata,
+    lost_metadata,
+    metadata_from_bytes,
+    metadata_to_bytes,
+)
 from tfcodec.pictures.picture import Picture, from_array, to_array
 from tfcodec.pictures.reader import read
 from tfcodec.pictures.writer import check_format, write
 
 __all__ = [
+    "Metadata",
     "Picture",
     "alpha_from_png",
     "alpha_to_png",
     "check_format",
     "from_array",
+    "from_pillow",
+    "lost_metadata",
+    "metadata_from_bytes",
+    "metadata_to_bytes",
     "read",
     "to_array",
     "write",

@@ -15,6 +15,7 @@ from tfcodec.coding.format import (
     MAGIC,
     MAX_BYTES_PER_PIXEL,
     MAX_LANES,
+    MAX_METADATA,
     MAX_QUOTIENT,
     MAX_RICE,
     MAX_SYMBOL,
@@ -50,7 +51,8 @@ def unpack(data, max_pixels, max_bytes):
         max_pixels, max_bytes: larger pictures and files are refused; integers.
     Returns: (fields, error): a dictionary of tensors with the names of `Container`, except that
         `payload` (uint8 [n], without the table of lanes) and `lengths` (int64 [S]) stand for its
-        streams, and that no alpha is empty; and a string scalar, empty if the file is sound.
+        streams, that no alpha is empty, and that metadata are passed over; and a string scalar,
+        empty if the file is sound.
     """
     size = tf.strings.length(data)
     small = size <= max_bytes
@@ -59,18 +61,20 @@ def unpack(data, max_pixels, max_bytes):
     reader.check(size > 0, "the file is empty")
     head = _read_head(reader, size)
     fingerprint, profile, quality, flags, coding = head[5:9], head[9], head[10], head[11], head[12]
-    reader.check(flags < 8, "has the flags ", flags, ", this release knows those up to 7")
-    gray, has_alpha, has_escapes = (
-        tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 2, 4)
+    reader.check(flags < 16, "has the flags ", flags, ", this release knows those up to 15")
+    gray, has_alpha, has_escapes, has_metadata = (
+        tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 2, 4, 8)
     )
     height, width = reader.varint("height"), reader.varint("width")
     payload_size = reader.varint("payload length")
     escapes_size = reader.varint("escapes length", has_escapes)
     alpha_size = reader.varint("alpha length", has_alpha)
+    metadata_size = reader.varint("metadata length", has_metadata)
     payload = reader.take("payload", payload_size)
     escapes = reader.take("escapes", escapes_size)
     alpha_at = reader.at
     reader.take("alpha", alpha_size)
+    reader.take("metadata", metadata_size)
     crc_at = reader.at + 4
     tail = reader.take("checksums", 8)
     reader.finish("the file")
@@ -82,6 +86,10 @@ def unpack(data, max_pixels, max_bytes):
     _check_claims(reader, size, height, width, max_pixels)
     payload, lengths = _read_lanes(reader, coding, payload)
     escapes = _unpack_escapes(escapes, has_escapes, reader)
+    reader.check(
+        metadata_size <= MAX_METADATA,
+        *(f"metadata have at most {MAX_METADATA} bytes, got ", metadata_size),
+    )
     failed, zero = tf.not_equal(reader.error, ""), tf.constant(0, tf.int64)
     fields = {
         "fingerprint": fingerprint,
@@ -148,7 +156,7 @@ def _read_lanes(reader, coding, payload):
 
 
 def pack(fields):
-    """The bytes of a file of coder 0, a string scalar; the same bytes as container.py gives.
+    """The bytes of a file of coder 0 without metadata, a string scalar; those of container.py.
 
     Args: fields, as `unpack` returns them; fingerprint, profile, quality may be numpy integers.
     """

@@ -4,7 +4,6 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS
 from tfcodec.errors import InputError
-from tfcodec.pictures import tiff
 from tfcodec.pictures.color import Encoding, from_gamma
 from tfcodec.pictures.decoded import Unreadable
 from tfcodec.pictures.metadata import from_tags
@@ -12,6 +11,7 @@ from tfcodec.pictures.picture import Picture
 from tfcodec.pictures.reader import decode_image, read, to_picture
 from tfcodec.pictures.tags import EXIF_PREFIX
 from tfcodec.pictures.terms import pillow_on_our_terms
+from tfcodec.pictures.tiff import BITS, PLANAR
 
 
 def from_pillow(image: Image.Image, *, profile: bytes | None = None) -> Picture:
@@ -66,11 +66,9 @@ def _check_tiff(image):
     """Raises: Unreadable for the pixels of a TIFF that Pillow has misread."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
-    bits = image.tag_v2.get(tiff.BITS, (1,))
-    if image.tag_v2.get(tiff.PLANAR) == 2 and max(bits) > 8:
-        raise Unreadable(
-            "has planes of deep samples, which Pillow misreads; give the file's path"
-        )
+    bits = image.tag_v2.get(BITS, (1,))
+    if image.tag_v2.get(PLANAR) == 2 and max(bits) > 8:
+        raise Unreadable("has planes of deep samples, which Pillow misreads; give the file's path")
 
 
 def _encoding(image):

@@ -42,7 +42,7 @@ class Metadata:
         return ", ".join(f"{name} {size} bytes" for name, size in sizes.items() if size)
 
 
-def from_file(exif: bytes, xmp: bytes) -> tuple[Metadata | None, int]:
+def metadata_of_file(exif: bytes, xmp: bytes) -> tuple[Metadata | None, int]:
     """Metadata, turned upright, and the orientation 1 to 8 in which the pixels lie.
 
     An orientation alone is no metadata, since the pixels are turned. Of two orientations EXIF's

@@ -10,14 +10,17 @@ from PIL import Image, ImageChops
 from tfcodec.coding.container import exceeds
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_BYTES_PER_PIXEL, SPARE_BYTES
 from tfcodec.errors import InputError
-from tfcodec.pictures import formats, metadata, png, tiff
 from tfcodec.pictures.color import decode_encoding, to_srgb
 from tfcodec.pictures.decoded import Decoded, Unreadable
+from tfcodec.pictures.formats import HEAD, explain, identify, jxl_size, prepare
 from tfcodec.pictures.hidden import without_hidden
+from tfcodec.pictures.metadata import metadata_of_file
 from tfcodec.pictures.picture import Picture
+from tfcodec.pictures.png import read_chunks
 from tfcodec.pictures.samples import separate
 from tfcodec.pictures.tags import Directory
 from tfcodec.pictures.terms import libtiff_silenced, pillow_on_our_terms
+from tfcodec.pictures.tiff import decode_tiff, describe_tiff, read_layout, tiff_size
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -95,21 +98,21 @@ def _one_line(error):
 
 
 def _decode(file, max_pixels) -> Decoded:
-    head = file.read(formats.HEAD)
+    head = file.read(HEAD)
     if not head:
         raise Unreadable("the file is empty")
-    kind = formats.identify(head)
-    formats.prepare(kind)
+    kind = identify(head)
+    prepare(kind)
     if kind == "TIFF":
         return _decode_tiff(file, max_pixels)
     if kind == "PNG":
-        chunks = png.read_chunks(file)
+        chunks = read_chunks(file)
         decoded = _decode_by_pillow(chunks.pixels, kind, max_pixels)
         decoded.profile, decoded.encoding = chunks.profile, chunks.encoding
         decoded.exif, decoded.xmp = chunks.exif, chunks.xmp
         decoded.notices += [*chunks.notices, *[_ANIMATED] * chunks.animated]
         return decoded
-    if kind == "JXL" and (size := formats.jxl_size(file)):
+    if kind == "JXL" and (size := jxl_size(file)):
         _check_size(*size, max_pixels)
     return _decode_by_pillow(file, kind, max_pixels)
 
@@ -120,16 +123,16 @@ _PAGES = "it holds several pages; only the first one is taken"
 
 def _decode_tiff(file, max_pixels):
     directory = Directory(file)
-    _check_size(*tiff.size(directory), max_pixels)
-    layout = tiff.read_layout(directory)
+    _check_size(*tiff_size(directory), max_pixels)
+    layout = read_layout(directory)
     if layout is None:
         with libtiff_silenced():
             decoded = _decode_by_pillow(file, "TIFF", max_pixels)
-        decoded.notices.clear()  # `describe` says it
+        decoded.notices.clear()  # `describe_tiff` says it
         decoded.orientation = 1  # Pillow turns TIFFs, and no others
     else:
-        decoded = tiff.decode(directory, layout)
-    tiff.describe(directory, file, decoded)
+        decoded = decode_tiff(directory, layout)
+    describe_tiff(directory, file, decoded)
     return decoded
 
 
@@ -149,7 +152,7 @@ def _decode_by_pillow(file, kind, max_pixels) -> Decoded:
         image = Image.open(file, formats=[kind])
     except Image.UnidentifiedImageError:
         file.seek(0)
-        raise Unreadable(formats.explain(kind, file)) from None
+        raise Unreadable(explain(kind, file)) from None
     with image:
         _check_size(image.height, image.width, max_pixels)
         return decode_image(image)
@@ -183,7 +186,7 @@ def decode_image(image: Image.Image) -> Decoded:
     if image.format in _TURNED_BY_FORMAT:
         # A JPEG inside a JPEG XL is as it was.
         exif = b"" if image.format == "JXL" and not getattr(image, "jpeg", False) else decoded.exif
-        decoded.orientation = metadata.from_file(exif, b"")[1]
+        decoded.orientation = metadata_of_file(exif, b"")[1]
     return decoded
 
 
@@ -194,7 +197,7 @@ def to_picture(decoded: Decoded) -> Picture:
         color = to_srgb(color, decoded.profile, notices)
     elif color.mode != "CMYK":
         color = decode_encoding(color, decoded.encoding, notices)
-    kept, orientation = metadata.from_file(decoded.exif, decoded.xmp)
+    kept, orientation = metadata_of_file(decoded.exif, decoded.xmp)
     turn = _UPRIGHT.get(decoded.orientation or orientation)
     if turn is not None:
         color, alpha = color.transpose(turn), alpha and alpha.transpose(turn)

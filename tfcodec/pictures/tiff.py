@@ -67,7 +67,7 @@ class Layout:
         return self.tile or (min(self.rows, self.height), self.width)
 
 
-def size(directory: Directory) -> tuple[int, int]:
+def tiff_size(directory: Directory) -> tuple[int, int]:
     """Height and width as they lie in the file."""
     height, width = directory.integer(_HEIGHT, 0), directory.integer(_WIDTH, 0)
     if height < 1 or width < 1:
@@ -80,7 +80,7 @@ def read_layout(directory: Directory) -> Layout | None:
 
     Raises: Unreadable for one that nobody reads right; ValueError for tags that contradict.
     """
-    height, width = size(directory)
+    height, width = tiff_size(directory)
     samples = directory.integer(_SAMPLES, 1)
     if not 1 <= samples <= _MOST_SAMPLES:
         raise Unreadable(f"has {samples} samples a pixel; at most {_MOST_SAMPLES} are read")
@@ -152,7 +152,7 @@ def _is_pillows(directory, compression, photometric, bits):
     )
 
 
-def describe(directory: Directory, file, decoded: Decoded) -> None:
+def describe_tiff(directory: Directory, file, decoded: Decoded) -> None:
     """Fills in profile, metadata and orientation, and says whether there are more pages."""
     decoded.profile = directory.data(_PROFILE, _MOST_PROFILE)
     decoded.xmp = directory.data(_XMP, _MOST_XMP)
@@ -175,7 +175,7 @@ def _exif(directory, file):
         return b""
 
 
-def decode(directory: Directory, layout: Layout) -> Decoded:
+def decode_tiff(directory: Directory, layout: Layout) -> Decoded:
     """The pixels. Raises: ValueError if they are damaged or truncated."""
     height, width = layout.height, layout.width
     channels = 3 if layout.photometric == _PALETTE else layout.colors

@@ -66,15 +66,12 @@ def unpack(data, max_pixels, max_bytes):
         tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 2, 4, 8)
     )
     height, width = reader.varint("height"), reader.varint("width")
-    payload_size = reader.varint("payload length")
-    escapes_size = reader.varint("escapes length", has_escapes)
-    alpha_size = reader.varint("alpha length", has_alpha)
-    metadata_size = reader.varint("metadata length", has_metadata)
-    payload = reader.take("payload", payload_size)
-    escapes = reader.take("escapes", escapes_size)
+    parts = {"payload": True, "escapes": has_escapes, "alpha": has_alpha, "metadata": has_metadata}
+    sizes = {part: reader.varint(f"{part} length", there) for part, there in parts.items()}
+    payload, escapes = (reader.take(part, sizes[part]) for part in ("payload", "escapes"))
     alpha_at = reader.at
-    reader.take("alpha", alpha_size)
-    reader.take("metadata", metadata_size)
+    for part in ("alpha", "metadata"):
+        reader.take(part, sizes[part])
     crc_at = reader.at + 4
     tail = reader.take("checksums", 8)
     reader.finish("the file")
@@ -87,8 +84,8 @@ def unpack(data, max_pixels, max_bytes):
     payload, lengths = _read_lanes(reader, coding, payload)
     escapes = _unpack_escapes(escapes, has_escapes, reader)
     reader.check(
-        metadata_size <= MAX_METADATA,
-        *(f"metadata have at most {MAX_METADATA} bytes, got ", metadata_size),
+        sizes["metadata"] <= MAX_METADATA,
+        *(f"metadata have at most {MAX_METADATA} bytes, got ", sizes["metadata"]),
     )
     failed, zero = tf.not_equal(reader.error, ""), tf.constant(0, tf.int64)
     fields = {
@@ -102,7 +99,7 @@ def unpack(data, max_pixels, max_bytes):
         "lengths": lengths,
         "escapes": escapes,
         "alpha": tf.strings.substr(
-            *(data, tf.where(failed, zero, alpha_at), tf.where(failed, zero, alpha_size))
+            *(data, tf.where(failed, zero, alpha_at), tf.where(failed, zero, sizes["alpha"]))
         ),
         "checksum": _little_endian(tail[:4]),
     }

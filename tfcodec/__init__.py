@@ -16,7 +16,8 @@ def compress(array, model=None, quality=None, target_bytes=None):
 
     Args:
         array: uint8 [H, W] or [H, W, 1] gray, [H, W, 2] gray and alpha, [H, W, 3] RGB or [H, W, 4]
-            RGB and alpha. Alpha is kept without loss.
+            RGB and alpha; or a Pillow image of any mode. Alpha is kept without loss, unless it is
+            255 everywhere.
         model: name of an installed model, or folder of an export; None for the bundled default.
         quality: from 1 (smallest) to 8, fractions allowed; None for the model's default. A model of
             one rate takes None.
@@ -31,7 +32,8 @@ def compress(array, model=None, quality=None, target_bytes=None):
     """
     from tfcodec import pictures
 
-    return load(model).encode(pictures.from_array(array), quality, target_bytes).data
+    made = pictures.from_pillow if hasattr(array, "getbands") else pictures.from_array
+    return load(model).encode(made(array), quality, target_bytes).data
 
 
 def decompress(data, max_pixels=None):

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from drawn import HEIGHT, WIDTH, png, png_chunk, saved
+from drawn import HEIGHT, WIDTH, png, png_chunk, profile_of_swapped_channels, saved
 from PIL import Image, ImageCms
 
 from tfcodec import pictures
@@ -185,14 +185,6 @@ class TestDepth:
         assert "32 bits" in refusal(tmp_path / "a.tif")
 
 
-def swapped_channels_profile():
-    """A profile that calls blue red: sRGB with two entries of its tag table swapped."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, blue = profile.index(b"rXYZ", 128), profile.index(b"bXYZ", 128)
-    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    return bytes(profile)
-
-
 class TestColourProfile:
     def test_an_srgb_profile_leaves_the_pixels_alone(self, tmp_path, rgb):
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -203,14 +195,14 @@ class TestColourProfile:
     @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
     def test_another_profile_is_converted_to_srgb(self, tmp_path, rgb, suffix):
         options = {"jpg": {"quality": 95, "subsampling": 0}, "webp": {"lossless": True}}
-        profile = swapped_channels_profile()
+        profile = profile_of_swapped_channels()
         path = saved(tmp_path / f"a.{suffix}", rgb, icc_profile=profile, **options.get(suffix, {}))
         picture = pictures.read(path)
         assert np.abs(picture.rgb.astype(int) - rgb[..., ::-1]).mean() < 4
         assert picture.notices == ()
 
     def test_the_profile_of_a_transparent_picture_spares_the_alpha(self, tmp_path, rgb, alpha):
-        profile = swapped_channels_profile()
+        profile = profile_of_swapped_channels()
         path = saved(tmp_path / "a.png", np.dstack([rgb, alpha]), icc_profile=profile)
         picture = pictures.read(path)
         np.testing.assert_array_equal(picture.alpha, alpha)

@@ -21,6 +21,7 @@ from tfcodec.pictures.metadata import (
     Metadata,
     lost_metadata,
     metadata_from_bytes,
+    metadata_of_file,
     metadata_to_bytes,
 )
 from tfcodec.pictures.picture import Picture, from_array, to_array
@@ -37,6 +38,7 @@ __all__ = [
     "from_pillow",
     "lost_metadata",
     "metadata_from_bytes",
+    "metadata_of_file",
     "metadata_to_bytes",
     "read",
     "to_array",

@@ -14,18 +14,22 @@ from tfcodec.pictures.terms import pillow_on_our_terms
 from tfcodec.pictures.tiff import BITS, PLANAR
 
 
-def from_pillow(image: Image.Image, *, profile: bytes | None = None) -> Picture:
+def from_pillow(
+    image: Image.Image, *, profile: bytes | None = None, exif: bytes | None = None
+) -> Picture:
     """A picture from a Pillow image of any mode, with what its `info` says.
 
     An image that was opened and not yet loaded is read from its file, by `read`: all that Pillow
     would lose on the way is there. Of others the pixels count, and transparency, colour profile,
-    gamma, EXIF and XMP as `info` has them.
+    gamma, EXIF and XMP as `info` has them. Like a file, an image is turned by its EXIF orientation.
 
-    Args: profile: an ICC profile in place of the image's own; empty for sRGB.
+    Args:
+        profile: an ICC profile in place of the image's own; empty for sRGB.
+        exif: in place of the image's own; empty for none.
     Raises: InputError for an image that is empty, damaged, or of samples that have no reading.
     """
     name = getattr(image, "filename", "") or "the image"
-    file = _unread_file(image) if profile is None else None
+    file = _unread_file(image) if profile is None and exif is None else None
     if file is not None:
         place = file.tell()
         try:
@@ -43,7 +47,7 @@ def from_pillow(image: Image.Image, *, profile: bytes | None = None) -> Picture:
                 decoded.profile, decoded.encoding = profile, Encoding()
             elif not decoded.profile:
                 decoded.encoding = _encoding(image)
-            decoded.exif = decoded.exif or _exif(image)
+            decoded.exif = (decoded.exif or _exif(image)) if exif is None else exif
             return to_picture(decoded)
     except Unreadable as reason:
         raise InputError(f"{name}: {reason}") from None

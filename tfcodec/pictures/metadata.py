@@ -61,10 +61,11 @@ def _upright(exif):
     """(the structure with orientation 1, empty if it says nothing else; orientation or None)"""
     try:
         directory = Directory(io.BytesIO(exif))
-        orientation = directory.integer(ORIENTATION, 0)
-        if ORIENTATION in directory:
-            at, size = directory.place(ORIENTATION)
+        orientation = 0
+        if place := directory.place(ORIENTATION):
+            at, size = place
             order = "little" if directory.order == "<" else "big"
+            orientation = int.from_bytes(exif[at : at + size], order)
             exif = exif[:at] + (1).to_bytes(size, order) + exif[at + size :]
         if set(directory) <= {ORIENTATION}:
             exif = b""

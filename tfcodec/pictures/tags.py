@@ -84,10 +84,10 @@ class Directory:
         size = number * _SIZES.get(kind, 1)
         return self.read(where, size) if 0 < size <= most else b""
 
-    def place(self, tag: int) -> tuple[int, int]:
-        """Where the values of a tag begin, and the bytes of one."""
-        kind, _, where = self._entries[tag]
-        return where, _SIZES.get(kind, 1)
+    def place(self, tag: int) -> tuple[int, int] | None:
+        """Where the one short or long value of a tag stands, within its entry, and its bytes."""
+        kind, number, where = self._entries.get(tag, (0, 0, 0))
+        return (where, _SIZES[kind]) if kind in (3, 4) and number == 1 else None
 
     def _unpack(self, at, form):
         form = self.order + form

@@ -31,10 +31,17 @@ _PHOTOMETRICS |= {32844: "LogL", 32845: "LogLuv", 34892: "a camera's linear samp
 
 _NONE, _DEFLATE, _JPEG = 1, (8, 32946), 7
 _OF_BYTES = (_NONE, *_DEFLATE, 5, 32773, 34925, 50000)  # ... LZW, PackBits, LZMA, Zstandard
-_FAX, _OF_PICTURES = (2, 3, 4), (6, _JPEG, 50001)  # CCITT; JPEGs and WebP
+_FAX, _OF_PICTURES = (2, 3, 4), (6, _JPEG)  # CCITT; old and new
 _COMPRESSIONS = {34661: "JBIG", 34712: "JPEG 2000", 33003: "JPEG 2000", 33005: "JPEG 2000"}
-_COMPRESSIONS |= {34887: "LERC", 50002: "JPEG XL", 32809: "ThunderScan", 32766: "NeXT"}
+_COMPRESSIONS |= {
+    34887: "LERC",
+    50001: "WebP",
+    50002: "JPEG XL",
+    32809: "ThunderScan",
+    32766: "NeXT",
+}
 _COMPRESSIONS |= {34676: "SGI LogLuv", 34677: "SGI LogLuv", 34892: "lossy DNG", 6: "old JPEG"}
+_COMPRESSIONS |= {32766: "NeXT", _JPEG: "JPEG"}
 
 _MOST_SAMPLES, _MOST_PROFILE, _MOST_XMP = 8, 2**24, 2**24
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -146,7 +153,7 @@ def _is_pillows(directory, compression, photometric, bits):
         return True
     if bits == (1 if compression in _FAX else 8) and compression in (*_FAX, *_OF_PICTURES):
         return True
-    name = _COMPRESSIONS.get(compression, {_JPEG: "JPEG"}.get(compression, "not known"))
+    name = _COMPRESSIONS.get(compression, "not known")
     raise Unreadable(
         f"has the TIFF compression {compression} ({name}) of {bits}-bit samples, which is not read"
     )

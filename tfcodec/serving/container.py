@@ -62,11 +62,9 @@ def unpack(data, max_pixels, max_bytes):
     head = _read_head(reader, size)
     fingerprint, profile, quality, flags, coding = head[5:9], head[9], head[10], head[11], head[12]
     reader.check(flags < 16, "has the flags ", flags, ", this release knows those up to 15")
-    gray, has_alpha, has_escapes, has_metadata = (
-        tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 2, 4, 8)
-    )
+    gray, *has = (tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 4, 2, 8))
     height, width = reader.varint("height"), reader.varint("width")
-    parts = {"payload": True, "escapes": has_escapes, "alpha": has_alpha, "metadata": has_metadata}
+    parts = dict(zip(("payload", "escapes", "alpha", "metadata"), (True, *has), strict=True))
     sizes = {part: reader.varint(f"{part} length", there) for part, there in parts.items()}
     payload, escapes = (reader.take(part, sizes[part]) for part in ("payload", "escapes"))
     alpha_at = reader.at
@@ -82,7 +80,7 @@ def unpack(data, max_pixels, max_bytes):
 
     _check_claims(reader, size, height, width, max_pixels)
     payload, lengths = _read_lanes(reader, coding, payload)
-    escapes = _unpack_escapes(escapes, has_escapes, reader)
+    escapes = _unpack_escapes(escapes, parts["escapes"], reader)
     reader.check(
         sizes["metadata"] <= MAX_METADATA,
         *(f"metadata have at most {MAX_METADATA} bytes, got ", sizes["metadata"]),

@@ -13,6 +13,7 @@ from tfcodec.files import atomic_write
 from tfcodec.pictures.metadata import Metadata, to_tags
 from tfcodec.pictures.picture import Picture, to_array
 from tfcodec.pictures.tags import EXIF_PREFIX
+from tfcodec.pictures.terms import pillow_on_our_terms
 
 # What a suffix means and how it is written. The decoded picture must survive its container: formats
 # that can be lossless are, and JPEG keeps full chroma at a quality that costs it little.
@@ -62,7 +63,8 @@ def write(path: str | os.PathLike, picture: Picture) -> str | None:
     metadata, lost = _storable_metadata(picture.metadata, kind)
     try:
         image = Image.fromarray(_storable(picture, kind))
-        image.save(buffer, kind, **options, **_metadata_options(metadata, kind))
+        with pillow_on_our_terms():  # broken EXIF makes warnings
+            image.save(buffer, kind, **options, **_metadata_options(metadata, kind))
     except (OSError, ValueError, struct.error) as error:
         raise InputError(
             f"{os.fspath(path)}: {kind} cannot hold a picture of "

@@ -33,8 +33,9 @@ class Encoded:
 
     def reconstruction(self, progress=None):
         """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
-        picture = self._picture
-        return self._codec.synthesize(self._y_hat, self.rung, picture, picture.alpha, progress)
+        given = self._picture
+        shown = self._codec.synthesize(self._y_hat, self.rung, given, given.alpha, progress)
+        return dataclasses.replace(shown, metadata=given.metadata)
 
     def psnr(self, progress=None):
         """dB of the reconstruction, over pixels that are not wholly transparent."""
@@ -76,7 +77,16 @@ class Codec:
         return self.info.qualities
 
     def encode(
-        self, picture, quality=None, at_most=None, *, psnr=None, coder="tfc", lanes=1, progress=None
+        self,
+        picture,
+        quality=None,
+        at_most=None,
+        *,
+        psnr=None,
+        coder="tfc",
+        lanes=1,
+        progress=None,
+        keep_metadata=False,
     ):
         """Compresses a picture; returns an `Encoded`.
 
@@ -90,12 +100,15 @@ class Codec:
             lanes: streams, a power of two, or "serving": as many as let an unmodified TF Serving
                 decode fast.
             progress: called after each tile of a large picture with tiles done and their number.
+            keep_metadata: carry the picture's EXIF and XMP, up to 512 KiB.
         Raises: InputError for a quality that the model does not have, a coder that is none, or a
             size or PSNR that no file can have.
         """
         check_process()
         check_wishes(quality=quality, at_most=at_most, psnr=psnr)
         picture = pictures.as_picture(picture)
+        if not keep_metadata:
+            picture = dataclasses.replace(picture, metadata=None)
         encode = functools.partial(
             self._encode, picture, coder=coder, lanes=lanes, progress=progress
         )
@@ -154,6 +167,7 @@ class Codec:
                 escapes=escapes,
                 alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
                 checksum=symbols_checksum(visitor.symbols),
+                metadata=pictures.metadata_to_bytes(picture.metadata),
             )
         )
         return Encoded(data, rung, self, picture, y_hat)
@@ -175,9 +189,11 @@ class Codec:
                 f"{name}: needs arithmetic profile {container.profile}, "
                 f"{self.name} has {self.info.config['profile']}"
             )
-        height, width, alpha = container.height, container.width, None
+        height, width, alpha, metadata = container.height, container.width, None, None
         if container.alpha is not None:
             alpha = pictures.alpha_from_png(container.alpha, height, width, name)
+        if container.metadata is not None:
+            metadata = pictures.metadata_from_bytes(container.metadata, name)
         shapes = self.exported.shapes(height, width)
         decoder = open_decoder(
             container.coder,
@@ -196,7 +212,8 @@ class Codec:
                 f"{self.name} computes otherwise here (another processor or TensorFlow)"
             )
         rung = self.ladder.rung(container.quality)
-        return self.synthesize(y_hat, rung, container, alpha, progress)
+        picture = self.synthesize(y_hat, rung, container, alpha, progress)
+        return dataclasses.replace(picture, metadata=metadata)
 
     def synthesize(self, y_hat, rung, size, alpha, progress=None):
         """The `Picture` of decoded latents.

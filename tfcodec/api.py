@@ -25,7 +25,9 @@ from tfcodec.files import atomic_write, check_target
 from tfcodec.quality import bytes_of_bpp, check_wishes, of_byte
 
 NO_LIMIT = 2**70  # pixels, where nothing is decoded
-THREADS = 2  # of `compress_batch`: more gained nothing on two cores
+# Of `compress_batch`. On two cores, 12 pictures of 768x512 took half the time of one by one; with
+# two threads 0.7 of it, with four no less than with three.
+THREADS = 3
 
 Path = str | os.PathLike
 Data = bytes | bytearray | memoryview

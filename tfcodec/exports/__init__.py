@@ -26,6 +26,6 @@ tiles of `tiles`, by the margins that config.json holds as `tiling`.
 
 Rules. May import: what is below, models only to write and to rebuild one. Imported by the codec,
 freezing, conversion, training, serving, evaluation and the commands. Importing it imports neither
-TensorFlow nor Keras (but `functions`, which imports TensorFlow, `graph` and `rebuild`), and using an export needs no code of its model.
-Never knows: files of pictures, the .tfcd file.
+TensorFlow nor Keras (but `functions`, which imports TensorFlow, `graph` and `rebuild`), and using
+an export needs no code of its model. Never knows: files of pictures, the .tfcd file.
 """

@@ -108,15 +108,13 @@ def prepare(kind: str) -> None:
         raise Unreadable(f"is {words}, which this {package} does not read")
 
 
-def explain(kind: str, file) -> str:
-    """Why Pillow does not take a file of a format that it reads: half a sentence."""
-    if kind == "JPEG" and (words := _rare_jpeg(file)):
-        return words
-    return f"the picture is damaged or truncated (the header of its {kind} makes no sense)"
+def refuse_rare_jpeg(file) -> None:
+    """Raises: Unreadable for a JPEG that libjpeg does not decode to 8 bits, by what it is."""
+    if words := _rare_jpeg(file):
+        raise Unreadable(words)
 
 
 def _rare_jpeg(file):
-    """What a JPEG is that libjpeg does not decode as pictures of 8 bits; None if it is not rare."""
     at = 2
     while True:
         file.seek(at)

@@ -12,7 +12,7 @@ from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_BYTES_PER_PIXEL, SPARE
 from tfcodec.errors import InputError
 from tfcodec.pictures.color import decode_encoding, to_srgb
 from tfcodec.pictures.decoded import Decoded, Unreadable
-from tfcodec.pictures.formats import HEAD, explain, identify, jxl_size, prepare
+from tfcodec.pictures.formats import HEAD, identify, jxl_size, prepare, refuse_rare_jpeg
 from tfcodec.pictures.hidden import without_hidden
 from tfcodec.pictures.metadata import metadata_of_file
 from tfcodec.pictures.picture import Picture
@@ -112,6 +112,8 @@ def _decode(file, max_pixels) -> Decoded:
         decoded.exif, decoded.xmp = chunks.exif, chunks.xmp
         decoded.notices += [*chunks.notices, *[_ANIMATED] * chunks.animated]
         return decoded
+    if kind == "JPEG":
+        refuse_rare_jpeg(file)
     if kind == "JXL" and (size := jxl_size(file)):
         _check_size(*size, max_pixels)
     return _decode_by_pillow(file, kind, max_pixels)
@@ -151,8 +153,7 @@ def _decode_by_pillow(file, kind, max_pixels) -> Decoded:
     try:
         image = Image.open(file, formats=[kind])
     except Image.UnidentifiedImageError:
-        file.seek(0)
-        raise Unreadable(explain(kind, file)) from None
+        raise Unreadable(f"{_DAMAGED} (the header of its {kind} makes no sense)") from None
     with image:
         _check_size(image.height, image.width, max_pixels)
         return decode_image(image)

@@ -31,7 +31,9 @@ _STARTS = (
 )
 # Major brands of ISO base media files.
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
-_BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), "HEIF")
+_BRANDS |= dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIF"
+)
 _STRANGERS = (
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop file"),

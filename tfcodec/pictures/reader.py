@@ -48,12 +48,12 @@ def read(
     Args:
         source: a path, or a binary file that is open at its start.
         max_pixels: larger pictures are refused, judged from their header.
-        name: what to call the source in an error; None for its path.
+        name: what to call the source in an error; None for its path, or "the file".
     Raises: InputError if the file is missing, empty, of no known format, truncated or damaged, too
         large, or of a kind that is not read; in one sentence that says which.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return _read(source, name or getattr(source, "name", "the file"), max_pixels)
+        return _read(source, name or "the file", max_pixels)
     name = name or os.fspath(source)
     try:
         with open(source, "rb") as file:

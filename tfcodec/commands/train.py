@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import json
 import logging as standard_logging
+import os
 import pathlib
 import sys
 
@@ -186,6 +187,8 @@ def read_flags(name: str) -> list[str]:
         if line and not line.startswith("#"):
             if not line.startswith("--") or " " in line.partition("=")[0]:
                 raise InputError(f"{name}, line {number}: expected --FLAG=VALUE, found {line!r}")
+            if line.startswith("--flagfile"):
+                raise InputError(f"{name}, line {number}: a file of flags names no other")
             flags.append(line)
     return flags
 
@@ -206,16 +209,14 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         asked = ask(arguments)
         if arguments.describe:
-            with leaving_at_once():
-                quiet.import_keras()
+            _import_keras()
             described = models.describe(asked.model, asked.preset, asked.configure())
             console.result(json.dumps(described, indent=1))
             return 0
         training.check(asked)
-        collected = training.collect(asked)
         _print_log()
-        with leaving_at_once():
-            quiet.import_keras()
+        collected = training.collect(asked)
+        _import_keras()
         exported = training.train(asked, collected)
         if exported is not None:
             fingerprint = exported.fingerprint.hex()
@@ -224,6 +225,19 @@ def run(arguments: argparse.Namespace) -> int:
     except TfcodecError as error:
         console.failure(error)
         return 1
+
+
+def _import_keras() -> None:
+    """Keras on its backend, quietly; it takes seconds, in which an interrupt leaves no traceback."""
+    with leaving_at_once():
+        quiet.import_keras()
+        try:
+            import keras  # noqa: F401
+        except ImportError as error:
+            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+            raise InputError(
+                f"Keras and its backend {backend} cannot be imported ({error})"
+            ) from error
 
 
 def ask(arguments: argparse.Namespace) -> Run:

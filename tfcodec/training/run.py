@@ -265,11 +265,17 @@ def describe(run: Run, model, collected: Collected) -> str:
     )
     count, held_out = len(collected.training), len(collected.validation or ())
     skipped = len(getattr(collected.training, "skipped", ()))
+    if not count:
+        return f"{run.model} {run.preset}: {_millions(model)}, {ladder}; no pictures"
     words = [f"{count} pictures"]
     words += [f"{held_out} held out"] if held_out else []
     words += [f"{skipped} unreadable or smaller than a crop left out"] if skipped else []
     return (
-        f"{run.model} {run.preset}: {model.count_params() / 1e6:.1f} million parameters, {ladder}; "
+        f"{run.model} {run.preset}: {_millions(model)}, {ladder}; "
         f"{', '.join(words)}; {run.settings.batch_size} crops of {run.settings.crop} a step; "
         f"{backend().device()}"
     )
+
+
+def _millions(model):
+    return f"{model.count_params() / 1e6:.1f} million parameters"

@@ -228,16 +228,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import_keras() -> None:
-    """Keras on its backend, quietly; it takes seconds, in which an interrupt leaves no traceback."""
+    """Keras on its backend, quietly, and in seconds that an interrupt ends without traceback."""
     with leaving_at_once():
         quiet.import_keras()
         try:
             import keras  # noqa: F401
         except ImportError as error:
             backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-            raise InputError(
-                f"Keras and its backend {backend} cannot be imported ({error})"
-            ) from error
+            sentence = f"Keras and its backend {backend} cannot be imported ({error})"
+            raise InputError(sentence) from error
 
 
 def ask(arguments: argparse.Namespace) -> Run:

@@ -7,7 +7,7 @@ stay as they are.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -32,6 +32,7 @@ def freeze(
     pictures: Sequence[np.ndarray],
     profile: str = specification.DEFAULT_PROFILE,
     name: str | None = None,
+    progress: Callable = lambda what, done=None, count=None: None,
 ) -> installed.ModelInfo:
     """Writes the frozen form of an export.
 
@@ -42,6 +43,7 @@ def freeze(
             largest value seen on them.
         profile: "exact-12" or "exact-10", see `exact.specification`.
         name: of the new export; the folder's name if None.
+        progress: called with what is done now, and with how much of it is done where that is known.
     Returns: the `ModelInfo` of the new export.
     Raises: ModelError if the model cannot be frozen, or is; InputError without pictures.
     """
@@ -50,16 +52,14 @@ def freeze(
         raise InputError("no pictures to calibrate with")
     if info.config["profile"] != PROFILE_FLOAT32:
         raise ModelError(f"{info.name} is frozen already, to profile {info.config['profile']}")
+    progress("rebuilding")
     model, config = rebuild.rebuild(info)
     try:
         networks = model.entropy_chains()
     except NotFreezable as error:
         raise ModelError(f"{info.name} stays portable: no, since {error}") from error
     _round_medians(model)
-    with exact.Calibration(networks) as calibration:
-        for picture in pictures:
-            for rung in sorted({0.0, (len(model.lambdas) - 1) / 2, len(model.lambdas) - 1.0}):
-                model.rate(model.analysis(_padded(picture, model.stride), np.float32([rung])))
+    calibration = _calibrate(model, networks, pictures, progress)
     convs = []
     for network in networks:
         try:
@@ -68,6 +68,7 @@ def freeze(
             raise ModelError(f"{info.name} cannot be frozen to {profile}: {error}") from error
         exact.swap(network, frozen)
         convs += frozen
+    progress("proving")
     with exact.by_the_specification():
         answer = proof.known_answer(Walked(model))
     if proof.known_answer(Walked(model)) != answer:
@@ -82,8 +83,27 @@ def freeze(
         "convolutions": [conv.describe() for conv in convs],
     }
     note = json.loads(json.dumps(note))
+    progress("writing")
     built = (info.config["model"], info.config["preset"], config)
     return write.save(model, directory, *built, name, form_of(info), note)
+
+
+def _round_medians(model):
+    for prior in model.layers:
+        if isinstance(prior, FactorizedPrior):
+            quantiles = prior.quantiles.numpy()
+            quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
+            prior.quantiles.assign(quantiles)
+
+
+def _calibrate(model, networks, pictures, progress):
+    """The ranges of the networks' channels on pictures, at three rungs of the ladder."""
+    with exact.Calibration(networks) as calibration:
+        for k, picture in enumerate(pictures):
+            progress("calibrating", k, len(pictures))
+            for rung in sorted({0.0, (len(model.lambdas) - 1) / 2, len(model.lambdas) - 1.0}):
+                model.rate(model.analysis(_padded(picture, model.stride), np.float32([rung])))
+    return calibration
 
 
 class Walked(loaded.Exported):

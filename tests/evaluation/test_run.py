@@ -222,7 +222,7 @@ class TestTrouble:
             (("--qualities", "1,9"), "from 1 (smallest file) to 8 (best)"),
             (("--against", "jpeg,jpeg"), "each of them once"),
             (("--report_images", "b"), "'b' is none of the pictures' names"),
-            (("x/a.png",), "two pictures have one name"),
+            (("x/a.png",), "two pictures have one name: a.png and x/a.png"),
         ],
     )
     def test_wrong_command_lines(self, argv, words, capsys):
@@ -246,6 +246,82 @@ class TestTrouble:
 
 def point(picture, quality, bpp, psnr, ms_ssim=None):
     return {"picture": picture, "quality": quality, "bpp": bpp, "psnr": psnr, "ms_ssim": ms_ssim}
+
+
+class TestWithoutLoss:
+    """A picture at infinite PSNR is in no mean, of no codec, and that is said."""
+
+    def measured(self, folder, tmp_path, jpeg, names):
+        Image.fromarray(np.zeros([176, 190, 3], np.uint8)).save(folder / "black.png")
+        codec = dataclasses.replace(jpeg, ladder=(10, 50))  # both show black exactly
+        with open_run(folder, tmp_path, [codec], names) as run:
+            for task in run.tasks():
+                run.measure(task)
+            notices = []
+            return summarise(run, notices.append), notices
+
+    def test_it_is_left_out_of_all_means_and_named(self, folder, tmp_path, jpeg):
+        with_black, notices = self.measured(folder, tmp_path / "1", jpeg, ["a", "black"])
+        alone, _ = self.measured(folder, tmp_path / "2", jpeg, ["a"])
+        assert with_black["codecs"]["jpeg"]["measured"] == alone["codecs"]["jpeg"]["measured"]
+        assert with_black["pictures"] == ["a"] and with_black["without_loss"] == ["black"]
+        assert notices == ["left out of all means, since a codec shows it without loss: black"]
+        assert len(with_black["points"]) == 4
+        own = curves.from_evaluation(with_black)
+        notes = comparison.compare(with_black, own, [], print).notes()
+        assert any("without loss, at infinite PSNR: black" in note for note in notes)
+
+    def test_where_it_is_the_only_one_there_is_no_mean_psnr(self, folder, tmp_path, jpeg):
+        summary, _ = self.measured(folder, tmp_path, jpeg, ["black"])
+        assert summary["pictures"] == ["black"] and summary["without_loss"] == []
+        assert [point["psnr"] for point in summary["codecs"]["jpeg"]["measured"]] == [None, None]
+
+
+class TestOtherPictures:
+    """Curves are compared over the same pictures alone."""
+
+    def compare(self, tmp_path, capsys, there, here=("a", "b")):
+        for name, names in (("here", here), ("there", there)):
+            evaluation = kodak_evaluation(24)
+            evaluation["pictures"] = list(names)
+            evaluation["points"] = [
+                {"picture": picture, "picture_id": identity} for picture, identity in names.items()
+            ]
+            (tmp_path / f"{name}.json").write_text(json.dumps(evaluation))
+        paths = [str(tmp_path / f"{name}.json") for name in ("here", "there")]
+        return cli.main(["compare", paths[0], "--against", paths[1]]), capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "there, words",
+        [
+            ({"a": "1", "c": "3"}, "only here b; only there c"),
+            ({"a": "1", "b": "9"}, "only here b; only there b"),
+            ({"a": "1"}, "only here b"),
+            (dict.fromkeys("abcdefg", "1"), "only here b; only there b, c, d, ..."),
+        ],
+    )
+    def test_others_are_refused_by_name(self, tmp_path, capsys, there, words):
+        status, err = self.compare(tmp_path, capsys, there, {"a": "1", "b": "2"})
+        assert status == 1 and "there.json: was measured on other pictures" in err
+        assert err.endswith(f": {words}\n")
+
+    @pytest.mark.parametrize("there", [{"b": "2", "a": "1"}, {"b": None, "a": "1"}])
+    def test_the_same_are_compared_by_name_where_no_more_is_known(self, tmp_path, capsys, there):
+        assert self.compare(tmp_path, capsys, there, {"a": "1", "b": "2"}) == (0, "")
+
+
+def test_a_bd_rate_that_there_is_not_has_its_reason_below_the_tables():
+    evaluation = kodak_evaluation(24)
+    own = curves.from_evaluation(evaluation)
+    point = curves.Curve("point", "A point", ((1.0, 30.0, None),))
+    notes = comparison.Comparison(evaluation, own, [point]).notes()
+    missing = [note for note in notes if note.startswith("No BD-rate of ours against A point in ")]
+    assert len(missing) == 3 and all("needs two points or more" in note for note in missing)
+
+
+def test_a_figure_is_a_png(capsys):
+    assert cli.main(["compare", "e.json", "--figure", "x.jpg"]) == 2
+    assert "the figure is a PNG, name it FILE.png, received x.jpg" in capsys.readouterr().err
 
 
 def test_means_are_over_pictures_and_ms_ssim_over_the_large_ones():

@@ -20,11 +20,17 @@ def add(commands) -> None:
         help="codecs of the evaluation, published curves or files of curves (default: all codecs)",
     )
     parser.add_argument("--table", metavar="FILE.md", help="write the tables (default: print them)")
-    parser.add_argument("--figure", metavar="FILE.png", help="write the curves")
+    parser.add_argument("--figure", type=_png, metavar="FILE.png", help="write the curves")
+
+
+def _png(path: str) -> str:
+    if not path.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"the figure is a PNG, name it FILE.png, received {path}")
+    return path
 
 
 def run(arguments: argparse.Namespace) -> int:
-    console = Console(1)
+    console = Console(1, reports=True)
     try:
         need_extra_eval()
         evaluation = comparison.read(arguments.evaluation)
@@ -41,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.result(compared.markdown().rstrip("\n"))
     except TfcodecError as error:
         console.failure(error)
-    return 1 if console.failures else 0
+    return console.status
 
 
 def title(compared: comparison.Comparison) -> str:

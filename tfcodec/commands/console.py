@@ -1,13 +1,9 @@
 """What a command says and to whom: results, notices, failures, progress."""
 
-import contextlib
 import dataclasses
-import os
 import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tfcodec import quiet
 from tfcodec.commands import streams
@@ -149,35 +145,16 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-@contextlib.contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """While libraries are imported, Ctrl-C and SIGTERM end the process there and then.
-
-    As exceptions they would come out of the libraries as tracebacks, or as other errors. Nothing is
-    half-written meanwhile.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda which, _: os._exit(128 + which)) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
-
-
 def import_tensorflow() -> None:
     """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback."""
-    with leaving_at_once():
+    with streams.leaving_at_once():
         quiet.import_tensorflow()
 
 
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
-    with leaving_at_once():
-        quiet.import_tensorflow()
+    with streams.leaving_at_once():
+        quiet.import_tensorflow(lean=True)
         from tfcodec import codec
     return codec.open_model(info)
 

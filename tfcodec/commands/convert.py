@@ -2,9 +2,8 @@
 
 import argparse
 
-from tfcodec import quiet
 from tfcodec.commands.arguments import add_command, parse_positive
-from tfcodec.commands.console import Console
+from tfcodec.commands.console import Console, import_tensorflow
 from tfcodec.convert import SOURCES, convert
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import weights
@@ -52,7 +51,7 @@ def add(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     console = Console(files=1)
-    quiet.import_tensorflow()
+    import_tensorflow()
     try:
         info = convert(
             arguments.source,

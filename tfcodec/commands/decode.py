@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         start = time.perf_counter()
         picture = model.decode(packed, job.name, console.tile)
         seconds = time.perf_counter() - start
+        if lost := pictures.lost_in_file(target, picture):
+            console.notice(f"{target}: {lost}")
         if job.to_stdout:
             streams.write(pictures.to_bytes(target, picture))
         else:
@@ -110,7 +112,7 @@ def read_file(path: str, max_pixels: int) -> bytes:
     except IsADirectoryError:
         raise InputError(f"{name}: this is a directory, not a file") from None
     except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{name}: cannot be read ({streams.reason(error)})") from error
     if len(data) > limit:
         raise ContainerError(f"{name}: is larger than any sound file of {max_pixels} pixels")
     return data

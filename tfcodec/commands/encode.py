@@ -19,6 +19,7 @@ from tfcodec.commands.arguments import (
     parse_quality,
 )
 from tfcodec.commands.console import Console, Job, load_codec, result_line
+from tfcodec.commands.decode import SUFFIX
 from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports import installed
@@ -75,6 +76,11 @@ def add(commands) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--keep_metadata",
+        action="store_true",
+        help="carry EXIF and XMP; `decode` writes them into PNG, JPEG, WebP and TIFF",
+    )
+    parser.add_argument(
         "--reconstruction", metavar="FILE", help="also write what the decoder will show (one input)"
     )
     parser.add_argument(
@@ -101,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
         picture = _read(job, arguments.max_pixels)
         for notice in picture.notices:
             console.notice(f"{job.name}: {notice}")
+        if lost := pictures.lost_metadata(picture.metadata, keep=arguments.keep_metadata):
+            console.notice(f"{job.name}: {lost}")
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
         model = load_codec(info)
@@ -113,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             coder=arguments.coder,
             lanes="serving" if arguments.profile == "serving" else 1,
             progress=console.tile,
+            keep_metadata=arguments.keep_metadata,
         )
         seconds = time.perf_counter() - start
         if beyond := _beyond(encoded, info, most) or _below(encoded, info, arguments.psnr):
@@ -151,7 +160,7 @@ def _check_flags(arguments: argparse.Namespace) -> None:
 
 
 def _target(name: str) -> str:
-    return os.path.splitext(name)[0] + ".tfcd"
+    return os.path.splitext(name)[0] + SUFFIX
 
 
 def _made(path: str) -> bool:
@@ -163,7 +172,7 @@ def _made(path: str) -> bool:
         return False
 
 
-KIND = Kind("pictures", pictures.SUFFIXES, _target, _made)
+KIND = Kind("pictures", pictures.SUFFIXES, _target, _made, own=SUFFIX)
 
 
 def _read(job: Job, max_pixels: int) -> pictures.Picture:
@@ -174,7 +183,7 @@ def _read(job: Job, max_pixels: int) -> pictures.Picture:
         with streams.reading(job.source) as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise InputError(f"{job.name}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{job.name}: cannot be read ({streams.reason(error)})") from error
     if len(data) > limit:
         raise InputError(f"{job.name}: is larger than any picture of {max_pixels} pixels")
     return pictures.read_bytes(data, job.name, max_pixels)

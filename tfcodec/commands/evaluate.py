@@ -8,7 +8,6 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from tfcodec import quiet
 from tfcodec.commands.arguments import (
     add_command,
     add_max_pixels,
@@ -17,7 +16,7 @@ from tfcodec.commands.arguments import (
     parse_quality,
 )
 from tfcodec.commands.compare import need_extra_eval, title
-from tfcodec.commands.console import Console, Job
+from tfcodec.commands.console import Console, Job, import_tensorflow
 from tfcodec.errors import ModelError, TfcodecError
 from tfcodec.evaluation import comparison, contenders, curves, report
 from tfcodec.evaluation.run import Evaluation, Task, read_source
@@ -87,8 +86,7 @@ def _qualities(text: str) -> list[float]:
 def run(arguments: argparse.Namespace) -> int:
     console = Console(len(arguments.inputs))
     names = [pathlib.Path(path).stem for path in arguments.inputs]
-    if len(set(names)) < len(names):
-        arguments.parser.error("two pictures have one name")
+    _refuse_twins(arguments, names)
     wanted = _report_names(arguments, names)
     try:
         need_extra_eval()
@@ -96,10 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
     except TfcodecError as error:
         console.failure(error)
         return 1
-    if len({codec.name for codec in codecs}) < len(codecs):
-        arguments.parser.error("two codecs have one name")
+    for k, codec in enumerate(codecs):
+        if codec.name in [other.name for other in codecs[:k]]:
+            arguments.parser.error(f"two codecs have the name {codec.name}")
 
-    quiet.import_tensorflow()  # which a model's arithmetic is counted with
+    import_tensorflow()  # which a model's arithmetic is counted with
     sources = []
 
     def look_at(job) -> None:
@@ -108,10 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
     console.for_each([Job(path) for path in arguments.inputs], look_at)
     if not sources:
         return 1
-    chosen = [source for source in sources if source.name in wanted]
     try:
-        output = arguments.output_dir
-        with Evaluation(sources, codecs, output, arguments.max_pixels) as evaluation:
+        limit = arguments.max_pixels
+        with Evaluation(sources, codecs, arguments.output_dir, limit) as evaluation:
             _measure(evaluation, evaluation.tasks(), console)
             summary = summarise(evaluation, console.notice)
             own = curves.from_evaluation(summary)
@@ -120,19 +118,47 @@ def run(arguments: argparse.Namespace) -> int:
             _write(arguments, "evaluation.json", to_json(summary))
             _write(arguments, "tables.md", compared.markdown())
             figure = comparison.figure(compared, title(compared))
-            atomic_write(os.path.join(output, "curves.png"), figure)
+            atomic_write(os.path.join(arguments.output_dir, "curves.png"), figure)
             console.result("\n" + compared.markdown())
-
-            tasks = evaluation.equal_rate_tasks(chosen, arguments.report_bpp)
-            _measure(evaluation, tasks, console, silent=True)
-            album = _album(evaluation, tasks, chosen)
-            page = report.page(
-                compared, figure, album, arguments.report_bpp, console.notice, len(chosen)
-            )
-            _write(arguments, "report.html", page)
+            chosen = [source for source in sources if source.name in wanted]
+            _report(arguments, evaluation, chosen, console, compared, figure)
     except TfcodecError as error:
         console.failure(error)
         return 1
+    _tell_broken_laws(summary, console)
+    return console.status
+
+
+def _refuse_twins(arguments: argparse.Namespace, names: list[str]) -> None:
+    """Ends with status 2 if two pictures have one name, by which all that is measured is known."""
+    for name in names:
+        twins = [path for path in arguments.inputs if pathlib.Path(path).stem == name]
+        if len(twins) > 1:
+            arguments.parser.error(f"two pictures have one name: {' and '.join(twins)}")
+
+
+def _report(
+    arguments: argparse.Namespace,
+    evaluation: Evaluation,
+    chosen: list,
+    console: Console,
+    compared: comparison.Comparison,
+    figure: bytes,
+) -> None:
+    """Makes report.html, with files of one rate to look at, each of which takes a search."""
+    tasks = evaluation.equal_rate_tasks(chosen, arguments.report_bpp)
+    if todo := sum(evaluation.known(task) is None for task in tasks):
+        console.notice(
+            f"the tables are complete; now {todo} files of at most {arguments.report_bpp:g} bits "
+            "per pixel for the pictures in report.html (`--report_images none` leaves them out)"
+        )
+    _measure(evaluation, tasks, console, silent=True)
+    album = _album(evaluation, tasks, chosen, console)
+    page = report.page(compared, figure, album, arguments.report_bpp, console.notice, len(chosen))
+    _write(arguments, "report.html", page)
+
+
+def _tell_broken_laws(summary: dict, console: Console) -> None:
     for name, codec in summary["codecs"].items():
         law = codec["laws"]
         if law and law["other_pixels"] + law["far_from_estimate"]:
@@ -141,7 +167,6 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{law['far_from_estimate']} are far from the model's estimate"
             )
             console.failure(ModelError(sentence))
-    return 1 if console.failures else 0
 
 
 def _report_names(arguments: argparse.Namespace, names: list[str]) -> list[str]:
@@ -196,6 +221,9 @@ def _line(task: Task, points: list[dict]) -> str:
     line += f"  {mean['bpp']:.3f} bpp"
     if mean["psnr"] is not None:
         line += f"  {mean['psnr']:.2f} dB PSNR"
+    else:
+        exact = sum(point["psnr"] is None for point in points)
+        line += f"  infinite PSNR ({exact} of {len(points)} without loss)"
     if mean["ms_ssim"] is not None:
         line += f"  {mean['ms_ssim']:.4f} MS-SSIM"
     seconds = [
@@ -204,12 +232,14 @@ def _line(task: Task, points: list[dict]) -> str:
     return line + "  enc {:.2f} s  dec {:.2f} s".format(*seconds)
 
 
-def _album(run: Evaluation, tasks: list, chosen: list) -> report.Album:
+def _album(run: Evaluation, tasks: list, chosen: list, console: Console) -> report.Album:
     """Pictures that every codec could do, beside their originals."""
     # Codec by codec, so that each one's process is started once.
     decoded = {task: _lazy(run, task) for task in tasks if run.known(task) is not None}
     album = report.Album()
-    for picture in chosen:
+    console.expect(len(chosen))
+    for k, picture in enumerate(chosen):
+        console.step(f"report.html  {picture.name}", k, len(chosen))
         own = [task for task in tasks if task.picture is picture]
         if all(task in decoded for task in own):
             versions = [

@@ -3,9 +3,8 @@
 import argparse
 import pathlib
 
-from tfcodec import quiet
 from tfcodec.commands.arguments import add_command, parse_positive
-from tfcodec.commands.console import Console, Job
+from tfcodec.commands.console import Console, Job, import_tensorflow
 from tfcodec.exports import installed
 
 
@@ -40,12 +39,13 @@ def add(commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         info = installed.find(job.source)
-        quiet.import_tensorflow()
+        import_tensorflow()
         from tfcodec.serving.export import export
 
         limits = arguments.max_pixels, arguments.max_turns
-        served = export(info, arguments.output, *limits, arguments.xla)
+        served = export(info, arguments.output, *limits, arguments.xla, console.step)
         size = sum(f.stat().st_size for f in pathlib.Path(served.path).rglob("*") if f.is_file())
         return f"{served.path}  {info.name}  {size / 2**20:.1f} MiB  signatures decode, encode"
 
-    return Console(files=1).for_each([Job(arguments.model)], work)
+    console = Console(files=1)
+    return console.for_each([Job(arguments.model)], work)

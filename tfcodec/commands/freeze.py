@@ -2,9 +2,9 @@
 
 import argparse
 
-from tfcodec import pictures, quiet
+from tfcodec import pictures
 from tfcodec.commands.arguments import add_command, add_max_pixels
-from tfcodec.commands.console import Console, Job
+from tfcodec.commands.console import Console, Job, import_tensorflow
 from tfcodec.exact import specification
 from tfcodec.exports import installed
 
@@ -40,14 +40,15 @@ def run(arguments: argparse.Namespace) -> int:
     def work(job: Job) -> str:
         info = installed.find(job.source)
         shown = [pictures.read(path, arguments.max_pixels).rgb for path in arguments.calibrate]
-        quiet.import_tensorflow()
+        import_tensorflow()
         from tfcodec.freeze import freeze
 
-        frozen = freeze(info, arguments.output, shown, arguments.profile)
+        frozen = freeze(info, arguments.output, shown, arguments.profile, progress=console.step)
         count = len(frozen.config["exact"]["convolutions"])
         return (
             f"{frozen.path}  {frozen.name}  fingerprint {frozen.fingerprint.hex()}  portable: yes  "
             f"{arguments.profile}, {count} convolutions"
         )
 
-    return Console(files=1).for_each([Job(arguments.model)], work)
+    console = Console(files=1)
+    return console.for_each([Job(arguments.model)], work)

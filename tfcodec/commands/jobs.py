@@ -23,6 +23,7 @@ class Kind:
     Args:
         noun: what its inputs are.
         suffixes: of the files that it takes from folders, lower-case.
+        own: end of names, without suffix, that it leaves there: pictures that `decode` has made.
         target: an input's name to that of its output.
         made: whether the file of this path may be one that the command made.
     """
@@ -31,6 +32,12 @@ class Kind:
     suffixes: tuple[str, ...]
     target: Callable[[str], str] = lambda name: name
     made: Callable[[str], bool] = lambda path: True
+    own: str | None = None
+
+    def takes(self, name: str) -> bool:
+        """Whether it takes a file of this name from a folder."""
+        stem, suffix = os.path.splitext(name.lower())
+        return suffix in self.suffixes and (self.own is None or not stem.endswith(self.own))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +59,7 @@ def expand(inputs: list[str], kind: Kind, console: Console) -> list[Source]:
         if path == streams.STANDARD or not os.path.isdir(path):
             sources.append(Source(path, os.path.basename(path)))
             continue
-        found, others = _walk(path, kind.suffixes, console)
+        found, others = _walk(path, kind, console)
         sources += [Source(file, os.path.relpath(file, path)) for file in found]
         if not found:
             suffixes = ", ".join(kind.suffixes)
@@ -64,8 +71,8 @@ def expand(inputs: list[str], kind: Kind, console: Console) -> list[Source]:
     return sources
 
 
-def _walk(folder: str, suffixes: tuple[str, ...], console: Console) -> tuple[list[str], int]:
-    """(paths of the files below a folder that have such a suffix, how many others there are)."""
+def _walk(folder: str, kind: Kind, console: Console) -> tuple[list[str], int]:
+    """(paths of the files below a folder that the kind takes, how many others there are)."""
 
     def unreadable(error: OSError) -> None:
         console.failure(InputError(f"{error.filename}: cannot be read ({error.strerror})"))
@@ -79,7 +86,7 @@ def _walk(folder: str, suffixes: tuple[str, ...], console: Console) -> tuple[lis
             path = os.path.join(here, name)
             # A broken link is taken, so that somebody hears of it; a pipe would be waited for.
             file = os.path.isfile(path) or not os.path.exists(path)
-            if file and name.lower().endswith(suffixes):
+            if file and kind.takes(name):
                 found.append(path)
             else:
                 others += 1

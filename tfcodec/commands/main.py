@@ -13,7 +13,6 @@ file has proved to be sound.
 """
 
 import argparse
-import difflib
 import importlib
 import signal
 import sys
@@ -66,14 +65,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from tfcodec.commands.console import leaving_at_once
-
     parser = argparse.ArgumentParser(
         prog="tfcodec", description="A learned image codec.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"tfcodec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="encode | decode | ...")
-    with leaving_at_once():
+    with streams.leaving_at_once():
         for name in COMMANDS:
             importlib.import_module(f"tfcodec.commands.{name}").add(commands)
     return parser
@@ -81,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
     """Ends with status 2: what the command does not know, and what may have been meant."""
+    import difflib  # late, since every command would wait for it
+
     flags = [flag for action in parser._actions for flag in action.option_strings]
     wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
     near = [flag for flag in flags if flag.startswith(wrong)]

@@ -1,9 +1,15 @@
-"""The standard streams: `-` as a file, and streams that are closed, full or a terminal."""
+"""The standard streams and signals of a process: `-` as a file; streams that are closed, full or a
+terminal; interrupts while libraries are imported.
+
+Imports next to nothing, so that `run` can put things right before anything else happens.
+"""
 
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -37,6 +43,25 @@ def repair() -> None:
     # Names of files need not be valid UTF-8.
     sys.stdout.reconfigure(errors="backslashreplace")
     sys.stderr.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """While libraries are imported, Ctrl-C and SIGTERM end the process there and then.
+
+    As exceptions they would come out of the libraries as tracebacks, or as other errors. Nothing is
+    half-written meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda which, _: os._exit(128 + which)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def say(line: str) -> None:
@@ -101,5 +126,9 @@ def write(data: bytes) -> None:
 
 
 def _cannot_be_written(error: OSError) -> str:
-    reason = "it is closed" if error.errno == errno.EBADF else error.strerror
-    return f"stdout: cannot be written ({reason})"
+    return f"stdout: cannot be written ({reason(error)})"
+
+
+def reason(error: OSError) -> str:
+    """Why a stream or file failed, in words."""
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)

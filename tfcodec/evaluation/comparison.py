@@ -74,6 +74,11 @@ class Comparison:
             f"medians on {machine['cores']} cores of {machine['processor']}, without start-up; "
             "peak memory is that of the whole process, encoder and decoder apart."
         ]
+        if exact := self.evaluation.get("without_loss"):
+            notes.append(
+                f"Left out of all means, since a codec shows it without loss, at infinite PSNR: "
+                f"{', '.join(exact)}."
+            )
         for codec in self.evaluation["codecs"].values():
             if codec["kind"] == "pillow":
                 notes.append(f"{codec['title']}: {codec['version']}.")
@@ -88,12 +93,28 @@ class Comparison:
                     f"{near} are within 0.5 % and 32 bytes of the model's estimate, all of them "
                     f"{law['total_excess_percent']:+.2f} %."
                 )
+        notes += self._missing_bd_rates()
         if any(curve.kind == "published" for curve in self.against):
             notes.append(
                 "Published curves are as their sources give them, see tfcodec/data_files/"
                 "kodak_rd.json; they are means over the 24 Kodak pictures."
             )
         return notes
+
+    def _missing_bd_rates(self) -> list[str]:
+        """Why there is a dash in the tables of BD-rates."""
+        names = {curve.id: curve.name for curve in self.curves}
+        measures = {"psnr": "PSNR", "psnr_cubic": "PSNR (cubic)", "ms_ssim": "MS-SSIM"}
+        models = {}  # without one, by the other curve, the measure and the reason
+        for rate in self.bd_rates():
+            for key, measure in measures.items():
+                if isinstance(rate[key], str):
+                    why = (names[rate["against"]], measure, rate[key])
+                    models.setdefault(why, []).append(names[rate["model"]])
+        return [
+            f"No BD-rate of {', '.join(of)} against {other} in {measure}: {reason}."
+            for (other, measure, reason), of in models.items()
+        ]
 
     def markdown(self) -> str:
         notes = "\n".join(f"- {note}" for note in self.notes())
@@ -217,6 +238,7 @@ def _named(name, measured, evaluation, notice) -> list[Curve]:
     if name in measured:
         return [measured[name]]
     if os.path.isfile(name):
+        _check_pictures(name, evaluation)
         return curves.read(name)
     found = curves.published()[name]
     if not found.points:
@@ -229,6 +251,34 @@ def _named(name, measured, evaluation, notice) -> list[Curve]:
     if pictures < KODAK_PICTURES:
         notice(f"{name}: is a mean over 24 Kodak pictures, these are {pictures} of them")
     return [found]
+
+
+def _check_pictures(path: str, evaluation: dict) -> None:
+    """Raises InputError if a file is an evaluation of other pictures."""
+    try:
+        other = read(path)
+    except InputError:
+        return  # a file of curves, whose pictures nobody knows
+    here, there = _pictures(evaluation), _pictures(other)
+    if None in {*here.values(), *there.values()}:
+        here, there = dict.fromkeys(here), dict.fromkeys(there)  # names must do
+    if here != there:
+        sides = (("only here", here, there), ("only there", there, here))
+        named = [
+            f"{side} {', '.join(names[:3])}" + (", ..." if len(names) > 3 else "")
+            for side, a, b in sides
+            if (names := [name for name in a if name not in b or a[name] != b[name]])
+        ]
+        raise InputError(
+            f"{path}: was measured on other pictures, so its curves cannot be compared: "
+            + "; ".join(named)
+        )
+
+
+def _pictures(evaluation: dict) -> dict[str, str | None]:
+    """{name: CRC-32 of the file, None if it is not known} of an evaluation's pictures."""
+    ids = {point["picture"]: point["picture_id"] for point in evaluation.get("points", [])}
+    return {name: ids.get(name) for name in sorted(evaluation["pictures"])}
 
 
 def _bd_rate(anchor, test, method="pchip"):

@@ -53,8 +53,10 @@ def laws(points: list[dict]) -> dict:
 def summarise(run: Evaluation, notice: Callable[[str], None]) -> dict:
     """What evaluation.json holds: the codecs with their means and costs, and all points.
 
-    Means are over the pictures that every codec could do at every quality; `measured` of a model is
-    the list that its config.json holds.
+    Means are over the pictures that every codec could do at every quality, and with some loss: one
+    that a codec shows without any has an infinite PSNR there, and to leave it out of that mean
+    alone would compare means over different pictures. If that leaves none, such levels have no
+    mean PSNR. `measured` of a model is the list that its config.json holds.
 
     Raises: InputError if no such picture is left.
     """
@@ -65,9 +67,13 @@ def summarise(run: Evaluation, notice: Callable[[str], None]) -> dict:
     kept = [picture for picture in run.pictures if picture.name not in failed]
     if not kept:
         raise InputError("there is no picture that every codec could do")
+    exact = _without_loss(points, kept)
+    if exact:
+        notice(f"left out of all means, since a codec shows it without loss: {', '.join(exact)}")
     codecs = {}
     for codec in run.codecs:
         own = [p for t, p in points.items() if t.codec == codec and t.picture in kept]
+        lossy = [point for point in own if point["picture"] not in exact]
         codecs[codec.name] = {
             "title": codec.title,
             "kind": codec.kind,
@@ -82,17 +88,25 @@ def summarise(run: Evaluation, notice: Callable[[str], None]) -> dict:
                 for way in ("encode", "decode")
             },
             "laws": laws(own) if codec.kind == "model" else None,
-            "measured": mean_points(own),
+            "measured": mean_points(lossy),
         }
-    every_one = all(picture.kodak for picture in kept)
+    meant = [picture for picture in kept if picture.name not in exact]
     return {
         "machine": _machine(),
-        "pictures": [picture.name for picture in kept],
+        "pictures": [picture.name for picture in meant],
         "left_out": sorted(failed),
-        "kodak_pictures": len(kept) if every_one else 0,
+        "without_loss": exact,
+        "kodak_pictures": len(meant) if all(picture.kodak for picture in meant) else 0,
         "codecs": codecs,
         "points": [p for t, p in points.items() if t.picture in kept],
     }
+
+
+def _without_loss(points: dict, kept: list) -> list[str]:
+    """Names of the pictures that some codec shows exactly; none if all pictures are such."""
+    kept_points = [point for task, point in points.items() if task.picture in kept]
+    exact = {point["picture"] for point in kept_points if point["psnr"] is None}
+    return sorted(exact) if len(exact) < len(kept) else []
 
 
 def to_json(summary: dict) -> str:

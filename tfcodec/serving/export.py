@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +28,7 @@ def export(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_turns: int = DEFAULT_MAX_TURNS,
     xla: bool = False,
+    progress: Callable = lambda what, done=None, count=None: None,
 ) -> installed.ModelInfo:
     """Writes the export `info` with signatures for TF Serving; `directory` must not exist.
 
@@ -36,19 +38,23 @@ def export(
             refused. A turn takes 15 to 30 microseconds.
         xla: compile the coder's loops. TF Serving then needs `--xla_cpu_compilation_enabled=true`,
             and every new size of pictures compiles for a second.
+        progress: called with what is done now.
     Returns: the `ModelInfo` of the new folder.
     Raises: ModelError if `info` is incomplete; InputError if the folder exists or cannot be made.
     """
     directory = os.path.normpath(directory)
     if os.path.exists(directory):
         raise InputError(f"{directory}: exists already; remove it or choose another folder")
+    progress("loading")
     server = Server(codec.Codec(info), max_pixels, max_turns, xla)
     signatures = {
         name: getattr(server, name) for name in ("decode", "encode", "decode_one", "encode_one")
     }
     with replaced_folder(directory) as partial:
         version = os.path.join(partial, "1")
+        progress("tracing and writing")
         tf.saved_model.save(server, version, {"serving_default": server.decode, **signatures})
+        progress("warming up")
         _write_warmup(os.path.join(version, WARMUP), info.name, server, max_pixels)
         described = {
             **info.config,

@@ -13,12 +13,11 @@ import pathlib
 import sys
 
 from tfcodec import models, quiet
+from tfcodec.commands import streams
 from tfcodec.commands.arguments import add_command
-from tfcodec.commands.console import Console, leaving_at_once
+from tfcodec.commands.console import Console
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports.weights import WEIGHTS
-from tfcodec.training import run as training
-from tfcodec.training.run import Export, Run, Start
 from tfcodec.training.settings import Settings, read_lambdas
 
 _METAVARS = {int: "N", float: "X", str: "NAME=X[,..]"}
@@ -201,6 +200,8 @@ def recipes() -> pathlib.Path:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from tfcodec.training import run as training
+
     console = Console(files=1)
     try:
         if arguments.list:
@@ -229,7 +230,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _import_keras() -> None:
     """Keras on its backend, quietly, and in seconds that an interrupt ends without traceback."""
-    with leaving_at_once():
+    with streams.leaving_at_once():
         quiet.import_keras()
         try:
             import keras  # noqa: F401
@@ -239,8 +240,13 @@ def _import_keras() -> None:
             raise InputError(sentence) from error
 
 
-def ask(arguments: argparse.Namespace) -> Run:
-    """The `Run` that the flags ask for. Raises InputError for a value that cannot be read."""
+def ask(arguments: argparse.Namespace):
+    """The `training.run.Run` that the flags ask for.
+
+    Raises: InputError for a value that cannot be read.
+    """
+    from tfcodec.training.run import Export, Run, Start
+
     fields = dataclasses.fields(Settings)
     start = export = None
     if arguments.init_from:

@@ -1,7 +1,7 @@
 """Training pictures: found by folder, file, list, glob or data set, decoded when they are wanted.
 
 Files and records are read as `encode` reads them, by `tfcodec.pictures`: 16 bits become 8, colour
-profiles sRGB, turned pictures upright; alpha is left out, with colours that nobody sees.
+profiles sRGB, turned pictures upright; alpha is left out.
 """
 
 import glob

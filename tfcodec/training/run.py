@@ -8,13 +8,19 @@ imported after them.
 
 import dataclasses
 import os
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from tfcodec import models
 from tfcodec.errors import InputError
+from tfcodec.exports.installed import ModelInfo
 from tfcodec.training import checkpoint, pictures, settings
 from tfcodec.training.settings import Settings
+
+if TYPE_CHECKING:  # these import Keras
+    from tfcodec.models.base import CodecModel
+    from tfcodec.training.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Run:
     strategy: str = "default"
     deterministic: bool = False
 
-    def configure(self):
+    def configure(self) -> Any:
         """The `Config` of the model; this imports it, and Keras.
 
         Raises: InputError for an unknown model, preset or field, or a value not of its type.
@@ -170,7 +176,7 @@ def _decodable(sources, crop, flag):
         raise InputError(f"{flag}: {error}") from None
 
 
-def train(run: Run, collected: Collected):
+def train(run: Run, collected: Collected) -> ModelInfo | None:
     """Trains (or continues) a run, and exports it; returns the export's `ModelInfo`, or None.
 
     Raises: InputError if not one of the steps was one that a model can learn from.
@@ -210,7 +216,7 @@ def train(run: Run, collected: Collected):
         )
 
 
-def prepare(run: Run, config, collected: Collected):
+def prepare(run: Run, config: Any, collected: Collected) -> "Trainer":
     """The `Trainer` of a run before its first step; says what it is going to do."""
     import keras
     import numpy as np
@@ -240,7 +246,7 @@ def prepare(run: Run, config, collected: Collected):
     return Trainer(model, training, run.settings)
 
 
-def build(run: Run, config):
+def build(run: Run, config: Any) -> "CodecModel":
     """The model of a run with its weights made. Raises InputError if its `Config` makes none."""
     module = models.module(run.model)
     try:
@@ -255,7 +261,7 @@ def build(run: Run, config):
         raise InputError(sentence) from error
 
 
-def describe(run: Run, model, collected: Collected) -> str:
+def describe(run: Run, model: "CodecModel", collected: Collected) -> str:
     """What is about to be trained, on what: one line."""
     from tfcodec.training.backends import backend
 

@@ -46,7 +46,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="quad",
-        help="a model of --list, or my_package.my_model for one of your own (default: %(default)s)",
+        help="a model of --list, or my_package.my_model for one of your own, on PYTHONPATH "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--preset",

@@ -196,11 +196,7 @@ def train(run: Run, collected: Collected) -> ModelInfo | None:
             "config": dataclasses.asdict(config),
         }
         loop.fit(trainer, run.run_dir, collected.validation, run.weights_dir, described)
-    if run.settings.steps and not trainer.updates:
-        raise InputError(
-            f"nothing was learnt: all {trainer.step} steps were left out, since their loss or "
-            "gradient was no number; try a lower --learning_rate"
-        )
+    _check_learnt(run, trainer)
     if not run.export or not trainer.backend.chief:
         return None
     with trainer.averaged() as averaged:
@@ -214,6 +210,19 @@ def train(run: Run, collected: Collected) -> ModelInfo | None:
             weights=run.export.weights,
             precision=run.export.precision,
         )
+
+
+def _check_learnt(run, trainer):
+    """Raises InputError where an export would hold what no step has changed, nor another run."""
+    if trainer.updates or not run.settings.steps and (run.start or not run.export):
+        return
+    reason = "no step was made"
+    if trainer.step:
+        reason = (
+            f"all {trainer.step} steps were left out, since their loss or gradient was no number; "
+            "try a lower --learning_rate"
+        )
+    raise InputError(f"nothing was learnt: {reason}")
 
 
 def prepare(run: Run, config: Any, collected: Collected) -> "Trainer":

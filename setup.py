@@ -28,6 +28,7 @@ setuptools.setup(
         "tfcodec.exports",
         "tfcodec.pictures",
         "tfcodec.serving",
+        "tfcodec.training",
         "tfcodec.evaluation",
         "tfcodec.commands",
         "tfcodec.models",

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def parser():
     """The command line; every field of `training.Settings` is a flag."""
-    from tfcodec import training
+    from tfcodec.training import trainer as training
 
     flags = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     for add in (_add_model, _add_data, _add_start, _add_export, _add_devices):
@@ -217,8 +217,9 @@ def chosen(args):
 
     Raises: InputError for a combination that cannot be trained.
     """
-    from tfcodec import models, training
+    from tfcodec import models
     from tfcodec.errors import InputError
+    from tfcodec.training import trainer as training
 
     config = models.config(args.model, args.preset)
     config = dataclasses.replace(config, **_changes(args.config, config))
@@ -237,9 +238,9 @@ def chosen(args):
 
 def train(args, config, settings):
     """Trains (or continues) the run that the flags describe, and exports it."""
-    from tfcodec import training
     from tfcodec.errors import InputError
     from tfcodec.exports import weights, write
+    from tfcodec.training import trainer as training
 
     if not args.data and settings.steps:
         raise InputError("--data is needed: folders, files or globs of training pictures")
@@ -272,7 +273,9 @@ def prepared(args, config, settings):
     import numpy as np
     from absl import logging
 
-    from tfcodec import data, models, training
+    from tfcodec import models
+    from tfcodec.training import pictures as data
+    from tfcodec.training import trainer as training
 
     # A run that is killed before its first checkpoint begins anew from the same weights.
     keras.utils.set_random_seed(settings.seed)

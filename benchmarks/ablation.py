@@ -117,8 +117,10 @@ def train(job, target):
     import numpy as np
     from absl import logging
 
-    from tfcodec import complexity, data, models, training
+    from tfcodec import complexity, models
     from tfcodec.exports import write
+    from tfcodec.training import pictures as data
+    from tfcodec.training import trainer as training
 
     logging.set_verbosity(logging.INFO)
     job = json.loads(job)

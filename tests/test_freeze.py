@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny_exports
 
-from tfcodec import codec, freeze, training
+from tfcodec import codec, freeze
 from tfcodec.coding.container import unpack
 from tfcodec.commands import main as cli
 from tfcodec.entropy.walk import walk
@@ -23,6 +23,7 @@ from tfcodec.exports import installed, loaded
 from tfcodec.exports.rebuild import rebuild
 from tfcodec.exports.weights import read_weights, stored_weights
 from tfcodec.pictures import from_array, write
+from tfcodec.training import trainer as training
 
 ROOT = pathlib.Path(__file__).parent.parent
 LISTED = list(exact.specification.PROFILES)

@@ -1,9 +1,11 @@
 """Laws of qualities: bytes and rungs, and the search for the best one within a size."""
 
+import math
+
 import pytest
 
 from tfcodec.errors import InputError
-from tfcodec.quality import Ladder, best_within, of_byte
+from tfcodec.quality import Ladder, best_within, of_byte, smallest_of_psnr
 
 EIGHT = Ladder("eight", 1, 8, 5, rungs=8)
 SINGLE = Ladder("single", None, None, None, rungs=1)
@@ -46,3 +48,19 @@ def test_the_best_within_a_size_is_found_in_few_turns(limit):
 
 def test_where_nothing_fits_the_smallest_is_shown():
     assert best_within(4, range(5, 20), bytes) == (None, bytes(5))
+
+
+@pytest.mark.parametrize("limit", [0.5, 1, 1.5, 40, 99.5, 100])
+def test_the_smallest_of_a_psnr_is_found_in_few_turns(limit):
+    asked = []
+
+    def encode(quality):
+        asked.append(quality)
+        return quality
+
+    quality, file = smallest_of_psnr(limit, range(1, 101), encode, psnr=float)
+    assert quality == file == math.ceil(limit) and len(asked) <= 7
+
+
+def test_where_no_psnr_is_as_high_the_best_is_shown():
+    assert smallest_of_psnr(30, range(5, 20), lambda q: q, psnr=float) == (None, 19)

@@ -21,7 +21,9 @@ def trainer_of(order, **changes):
     """The `Trainer` of an order, see `main`; under the strategy in whose scope this is called."""
     import keras
 
-    from tfcodec import data, models, training
+    from tfcodec import models
+    from tfcodec.training import pictures as data
+    from tfcodec.training import trainer as training
 
     settings = training.Settings(
         **{
@@ -72,7 +74,7 @@ def main(order):
             cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         )
 
-    from tfcodec import training
+    from tfcodec.training import trainer as training
 
     with training.backend().scope(
         order.get("strategy", "default"), order.get("deterministic", False)

@@ -7,14 +7,14 @@ import os
 
 import numpy as np
 
-from tfcodec import pictures, quiet
+from tfcodec import metrics, pictures, quiet
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.coding.container import Container, pack, symbols_checksum, unpack
 from tfcodec.coding.format import CODER_NAMES
 from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed, loaded
-from tfcodec.quality import best_within
+from tfcodec.quality import best_within, smallest_of_psnr
 
 
 @dataclasses.dataclass
@@ -34,6 +34,11 @@ class Encoded:
         """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
         picture = self._picture
         return self._codec.synthesize(self._y_hat, self.rung, picture, picture.alpha, progress)
+
+    def psnr(self, progress=None):
+        """dB of the reconstruction, over pixels that are not wholly transparent."""
+        picture = self._picture
+        return metrics.psnr(picture.rgb, self.reconstruction(progress).rgb, picture.alpha)
 
     @functools.cached_property
     def estimated_bits(self):
@@ -65,35 +70,57 @@ class Codec:
         """(lowest, highest) quality, or None for a model of one rate."""
         return self.info.qualities
 
-    def encode(self, picture, quality=None, at_most=None, *, coder="tfc", lanes=1, progress=None):
-        """Compresses a `pictures.Picture`; returns an `Encoded`.
+    def encode(
+        self, picture, quality=None, at_most=None, *, psnr=None, coder="tfc", lanes=1, progress=None
+    ):
+        """Compresses a picture; returns an `Encoded`.
 
         Args:
+            picture: a `pictures.Picture`, or what `tfcodec.compress` takes.
             quality: from 1 to 8, fractions allowed; None for the model's default.
             at_most: bytes, instead of a quality: the best one whose file has no more.
+            psnr: dB, instead of a quality: the smallest one whose reconstruction has no less, over
+                pixels that are not wholly transparent.
             coder: "tfc" or "range-coder".
             lanes: streams, a power of two, or "serving": as many as let an unmodified TF Serving
                 decode fast.
             progress: called after each tile of a large picture with tiles done and their number.
         Raises: InputError for a quality that the model does not have, a coder that is none, or a
-            size that no file can have.
+            size or PSNR that no file can have.
         """
         check_process()
         encode = functools.partial(
             self._encode, picture, coder=coder, lanes=lanes, progress=progress
         )
-        if at_most is None:
+        wishes = {"quality": quality, "size": at_most, "PSNR": psnr}
+        wishes = [name for name, wish in wishes.items() if wish is not None]
+        if len(wishes) > 1:
+            raise InputError(f"ask for a {' or a '.join(wishes)}, not for both")
+        if not wishes or quality is not None:
             return encode(quality)
-        if quality is not None:
-            raise InputError("a file has a quality or a size that was asked for, not both")
         if self.ladder.single:
-            raise InputError(f"{self.name} has one rate; it takes no size")
+            raise InputError(f"{self.name} has one rate; it takes no {wishes[0]}")
+        if at_most is not None:
+            return self._within(at_most, encode)
+        return self._reaching(psnr, encode, progress)
+
+    def _within(self, at_most, encode):
         best, encoded = best_within(  # 8 encodes at most
             at_most, self.ladder.steps(), encode, size=lambda encoded: len(encoded.data)
         )
         if best is None:
             raise InputError(
                 f"the smallest possible file has {len(encoded.data)} bytes, more than {at_most}"
+            )
+        return encoded
+
+    def _reaching(self, psnr, encode, progress):
+        best, encoded = smallest_of_psnr(  # 8 encodes and decodes at most
+            psnr, self.ladder.steps(), encode, lambda encoded: encoded.psnr(progress)
+        )
+        if best is None:
+            raise InputError(
+                f"the best possible file has {encoded.psnr(progress):.2f} dB, less than {psnr:g}"
             )
         return encoded
 

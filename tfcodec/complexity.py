@@ -18,7 +18,7 @@ from tfcodec.layers.masked import MaskedConv2D
 from tfcodec.layers.watch import watching
 
 
-def macs_per_pixel(model):
+def macs_per_pixel(model: keras.Model) -> dict[str, float]:
     """Multiply-accumulates for each pixel of the picture: {"encoder": float, "decoder": float}.
 
     Both run the steps of the walk; the encoder's analysis and the decoder's synthesis come on top.
@@ -29,7 +29,7 @@ def macs_per_pixel(model):
     return {"encoder": analysis + steps, "decoder": steps + synthesis}
 
 
-def training_flop_per_pixel(model):
+def training_flop_per_pixel(model: keras.Model) -> float:
     """Floating-point operations of a training step for each pixel of its crops.
 
     Two for each multiply-accumulate, and three times the forward pass: the backward pass computes
@@ -38,7 +38,7 @@ def training_flop_per_pixel(model):
     return 2 * 3 * sum(macs_of_parts(model))
 
 
-def macs_of_parts(model):
+def macs_of_parts(model: keras.Model) -> list[float]:
     """As `macs_per_pixel`, of [analysis, steps of the walk, synthesis]."""
     side = model.stride
     x, rung = keras.ops.zeros([1, side, side, 3]), keras.ops.zeros([1])

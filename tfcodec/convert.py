@@ -10,11 +10,13 @@ TensorFlow, Keras and PyTorch are imported when they are needed.
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from tfcodec.errors import InputError
+from tfcodec.exports import installed
 
 SOURCES = ("weconvene", "tcm", "icwem")
 
@@ -41,14 +43,14 @@ class Tensor:
 
 
 def convert(
-    source,
-    checkpoint,
-    directory,
-    name=None,
-    lmbda=0.013,
-    weights="float32",
-    precision="float32",
-):
+    source: str,
+    checkpoint: str,
+    directory: str,
+    name: str | None = None,
+    lmbda: float = 0.013,
+    weights: str = "float32",
+    precision: str = "float32",
+) -> installed.ModelInfo:
     """Makes an export of a checkpoint file.
 
     Args:
@@ -71,7 +73,7 @@ def convert(
     return write.write(model, directory, source, preset, config, name, weights, note, precision)
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str) -> dict[str, np.ndarray]:
     """The state dict of a checkpoint: numpy arrays by name, "module." taken away."""
     try:
         import torch
@@ -97,7 +99,9 @@ def read_checkpoint(path):
     }
 
 
-def build(source, state, path="checkpoint", lmbda=0.013):
+def build(
+    source: str, state: dict[str, np.ndarray], path: str = "checkpoint", lmbda: float = 0.013
+) -> tuple[Any, Any]:
     """(model, config) with the weights of a state dict, widths and slices read from its tensors.
 
     Args: source, lmbda: see `convert`. state: arrays by name. path: what to call it in an error.
@@ -204,7 +208,7 @@ def _unused(model, name):
 # ------------------------------------------------------------------------- names, layer by layer
 
 
-def tensors(model):
+def tensors(model: Any) -> Iterator[Tensor]:
     """A `Tensor` for each weight of a `ChannelwiseCodec` of the papers' sizes."""
     nets = {
         "g_a": model.transform,
@@ -248,7 +252,7 @@ def tensors(model):
     )
 
 
-def net_tensors(net, name):
+def net_tensors(net: Any, name: str) -> Iterator[Tensor]:
     """A `Tensor` for each weight of a `keras.Sequential` that is called `name` there."""
     for k, layer in enumerate(net.layers):
         yield from _of_layer(layer, f"{name}.{k}")

@@ -7,6 +7,8 @@ stay as they are.
 
 import json
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ from tfcodec.entropy.walk import TablePrior
 from tfcodec.errors import InputError, ModelError, NotFreezable
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof, specification
-from tfcodec.exports import loaded, rebuild, write
+from tfcodec.exports import installed, loaded, rebuild, write
 from tfcodec.exports.weights import form_of
 
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
@@ -25,13 +27,13 @@ KEPT = ("preset", "precision", "default_quality", "qualities", "lambdas", "param
 
 
 def freeze(
-    info,
-    directory,
-    pictures,
-    profile=specification.DEFAULT_PROFILE,
-    name=None,
-    progress=lambda what, done=None, count=None: None,
-):
+    info: installed.ModelInfo,
+    directory: str,
+    pictures: Sequence[np.ndarray],
+    profile: str = specification.DEFAULT_PROFILE,
+    name: str | None = None,
+    progress: Callable[..., None] = lambda what, done=None, count=None: None,
+) -> installed.ModelInfo:
     """Writes the frozen form of an export.
 
     Args:
@@ -86,14 +88,6 @@ def freeze(
     return write.save(model, directory, *built, name, form_of(info), note)
 
 
-def _round_medians(model):
-    for prior in model.layers:
-        if isinstance(prior, FactorizedPrior):
-            quantiles = prior.quantiles.numpy()
-            quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
-            prior.quantiles.assign(quantiles)
-
-
 def _calibrate(model, networks, pictures, progress):
     """The ranges of the networks' channels on pictures, at three rungs of the ladder."""
     with exact.Calibration(networks) as calibration:
@@ -107,17 +101,25 @@ def _calibrate(model, networks, pictures, progress):
 class Walked(loaded.Exported):
     """A Keras model as the codec sees an export: the walk's steps in numpy, on any backend."""
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.model, self.stride, self.parts = model, model.stride, model.parts
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: dict, symbols: np.ndarray | None) -> tuple[dict, TablePrior]:
         given = None if symbols is None else keras.ops.convert_to_tensor(symbols)
         state, prior = self.model.step(k, state, given)
         mu, indexes = (keras.ops.convert_to_numpy(t) for t in (prior.mu, prior.indexes()))
         return state, TablePrior(mu, indexes)
 
-    def finish(self, state, symbols):
+    def finish(self, state: dict, symbols: np.ndarray) -> Any:
         return self.model.finish(state, keras.ops.convert_to_tensor(symbols))
+
+
+def _round_medians(model):
+    for prior in model.layers:
+        if isinstance(prior, FactorizedPrior):
+            quantiles = prior.quantiles.numpy()
+            quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
+            prior.quantiles.assign(quantiles)
 
 
 def _padded(picture, stride):

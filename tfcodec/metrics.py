@@ -15,14 +15,18 @@ WINDOW /= WINDOW.sum()
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
+def psnr(a: np.ndarray, b: np.ndarray, alpha: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(255^2 / MSE), the MSE over all samples of all
     channels. Infinite for equal pictures.
 
-    Args: a, b, uint8 of one shape, such as [H, W, 3].
+    Args:
+        a, b: uint8 of one shape, such as [H, W, 3].
+        alpha: uint8 [H, W]; pixels where it is 0 are invisible and do not count.
     Raises: ValueError for another dtype, different shapes or no samples.
     """
     _check_pair(a, b)
+    if alpha is not None:
+        a, b = a[alpha > 0], b[alpha > 0]
     # Row by row in integers: exact, and without float copies of a whole large picture.
     squares = sum(
         int(np.square(np.subtract(row, other, dtype=np.int32)).sum(dtype=np.int64))

@@ -6,7 +6,9 @@ Knows numbers alone. May import the format's; imported by exports and by all abo
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tfcodec.coding.format import QUALITY_STEPS
 from tfcodec.errors import InputError
@@ -80,21 +82,53 @@ def steps(low: float = LOWEST, high: float = HIGHEST) -> list[float]:
     return [low + step / QUALITY_STEPS for step in range(count + 1)]
 
 
-def best_within(limit: int, qualities: Sequence, encode: Callable, size: Callable = len):
-    """Bisects over ascending qualities for the last one whose file has at most `limit` bytes.
+def bytes_of_bpp(bpp: float, height: int, width: int) -> int:
+    """The largest file of at most `bpp` bits per pixel."""
+    return math.floor(bpp * height * width / 8)
+
+
+def border(
+    qualities: Sequence, encode: Callable, low: Callable
+) -> tuple[tuple | None, tuple | None]:
+    """Bisects ascending qualities for the place where files stop to be low and start to be high.
+
+    Args:
+        encode: a quality to its file; called 8 times at most for the 225 qualities of a file.
+        low: whether a file is still low; true up to some quality and false from there on.
+    Returns: the last low (quality, file) and the first high one, None where there is none.
+    """
+    last, first = None, None
+    start, end = 0, len(qualities)
+    while start < end:
+        middle = (start + end) // 2
+        pair = qualities[middle], encode(qualities[middle])
+        if low(pair[1]):
+            last, start = pair, middle + 1
+        else:
+            first, end = pair, middle
+    return last, first
+
+
+def best_within(
+    limit: int, qualities: Sequence, encode: Callable, size: Callable = len
+) -> tuple[Any, Any]:
+    """The last of ascending qualities whose file has at most `limit` bytes.
 
     Args:
         encode: a quality to its file, of which `size` gives the bytes; larger for better qualities.
     Returns: (quality, file), or (None, the file of the lowest quality) if even that is too large.
     """
-    best, file = (None, None), None
-    low, high = 0, len(qualities) - 1
-    while low <= high:
-        middle = (low + high) // 2
-        file = encode(qualities[middle])
-        if size(file) <= limit:
-            best, low = (qualities[middle], file), middle + 1
-        else:
-            high = middle - 1
-    # If nothing fits, the search has ended at the lowest quality.
-    return best if best[1] is not None else (None, file)
+    within, beyond = border(qualities, encode, lambda file: size(file) <= limit)
+    return within or (None, beyond[1])
+
+
+def smallest_of_psnr(
+    limit: float, qualities: Sequence, encode: Callable, psnr: Callable
+) -> tuple[Any, Any]:
+    """The first of ascending qualities whose picture has a PSNR of at least `limit` dB.
+
+    Args: encode: a quality to its file, whose dB `psnr` gives.
+    Returns: (quality, file), or (None, the file of the highest quality) if even that has less.
+    """
+    below, reached = border(qualities, encode, lambda file: psnr(file) < limit)
+    return reached or (None, below[1])

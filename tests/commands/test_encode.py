@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from standin import STEP_BYTES, StandIn, listing, photograph
+from standin import LOWEST_PSNR, STEP_BYTES, StandIn, listing, photograph
 
 from tfcodec import pictures
 from tfcodec.pictures import writer
@@ -121,6 +121,31 @@ class TestRates:
         notice = f"a.png: standin goes to quality 8: {largest} of at most {most} bytes"
         assert status == 0 and (notice in err) == told
 
+    @pytest.mark.parametrize("quality", [1, 1 + 1 / 32, 3.5, 8 - 1 / 32, 8])
+    @pytest.mark.parametrize("spare", [0, 0.9 / 32])
+    def test_psnr_is_reached_by_the_smallest_quality_that_does(
+        self, tfcodec, codec, quality, spare
+    ):
+        photograph("a.png")
+        wish = LOWEST_PSNR + quality - 1 - spare
+        status, _, err = tfcodec("encode", "a.png", "--psnr", str(wish))
+        assert (status, err) == (0, "")
+        assert os.path.getsize("a.tfcd") == self.size(quality)
+        assert len(codec.qualities) <= 8 and codec.loads == 1
+
+    @pytest.mark.parametrize("asked,told", [(LOWEST_PSNR - 0.4, False), (LOWEST_PSNR - 2, True)])
+    def test_a_wish_for_less_psnr_than_the_model_can_give_is_noticed(self, tfcodec, asked, told):
+        photograph("a.png")
+        status, _, err = tfcodec("encode", "a.png", "--psnr", str(asked))
+        notice = f"a.png: standin starts at quality 1: {LOWEST_PSNR:.2f} of {asked:g} dB"
+        assert status == 0 and (notice in err) == told
+
+    def test_a_psnr_that_cannot_be_reached_is_refused_with_the_best(self, tfcodec):
+        photograph("a.png")
+        status, out, err = tfcodec("encode", "a.png", "--psnr", "27.5")
+        assert (status, out) == (1, "") and listing() == ["a.png"]
+        assert err == "tfcodec: a.png: the best possible file has 27.00 dB, less than 27.5\n"
+
     @pytest.mark.parametrize("flag", ["--target_bytes", "--bpp"])
     def test_what_cannot_be_reached_is_refused_with_the_smallest_size(self, tfcodec, flag):
         photograph("a.png")
@@ -130,7 +155,7 @@ class TestRates:
         assert (status, out) == (1, "") and listing() == ["a.png"]
         assert err.startswith(f"tfcodec: a.png: the smallest possible file has {smallest} bytes")
 
-    @pytest.mark.parametrize("flag", ["--quality", "--target_bytes", "--bpp"])
+    @pytest.mark.parametrize("flag", ["--quality", "--target_bytes", "--bpp", "--psnr"])
     def test_a_model_of_one_rate_takes_no_wishes(self, tfcodec, codec, flag):
         photograph("a.png")
         status, _, err = tfcodec("encode", "a.png", "--model", "fixed", flag, "3")

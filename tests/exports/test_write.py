@@ -14,7 +14,7 @@ import tensorflow as tf
 import tiny_exports
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfcodec import codec, models, training
+from tfcodec import codec, models
 from tfcodec.coding import container
 from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.walk import walk
@@ -23,6 +23,7 @@ from tfcodec.exports import graph, installed, loaded, write
 from tfcodec.exports import weights as weights_module
 from tfcodec.exports.weights import quantised, read_weights, stored_weights
 from tfcodec.pictures import Picture
+from tfcodec.training import trainer as training
 
 
 @pytest.fixture(scope="module")

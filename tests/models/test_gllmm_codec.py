@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 from harness import gradients
 
-from tfcodec import codec, losses, models, pictures
+from tfcodec import codec, models, pictures
 from tfcodec.coding import wavefront
 from tfcodec.coding.container import unpack
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.walk import walk
 from tfcodec.exports import write
+from tfcodec.training import losses
 
 TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]

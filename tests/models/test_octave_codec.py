@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from harness import gradients
 
-from tfcodec import codec, losses, models, pictures
+from tfcodec import codec, models, pictures
 from tfcodec.coding import container
 from tfcodec.entropy.walk import walk
 from tfcodec.exports import write
+from tfcodec.training import losses
 
 TINY = {"filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
 VARIANTS = {

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from harness import gradients
 
-from tfcodec import losses, models
+from tfcodec import models
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
+from tfcodec.training import losses
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = [(name, preset) for name in models.MODELS for preset in models.module(name).PRESETS]

@@ -21,11 +21,37 @@ Rules. May import: numpy, and its own room; a coder may need a package of its ow
 that code or read files. Never knows: networks, models, pictures.
 """
 
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
 from tfcodec.coding.format import CODER_NAMES, MAX_LANES, RANGE_CODER, SERVING_SYMBOLS, TFC
 from tfcodec.coding.tables import CodingTables
 from tfcodec.errors import ModelError
 
 __all__ = ["RANGE_CODER", "TFC", "CodingTables", "open_decoder", "open_encoder", "serving_lanes"]
+
+Array: TypeAlias = Any  # of numpy, or a tensor where a function takes the namespace `keras.ops`
+
+
+class Encoder(Protocol):
+    """What every coder's encoder does; see `range_coder.RangeEncoder`."""
+
+    def write(self, indexes: np.ndarray, symbols: np.ndarray) -> None: ...
+
+    def write_entries(self, indexes: np.ndarray, entries: np.ndarray) -> None: ...
+
+    def finish(self) -> tuple[tuple[bytes, ...], tuple[int, ...]]: ...
+
+
+class Decoder(Protocol):
+    """The reverse; see `range_coder.RangeDecoder`."""
+
+    def read(self, indexes: np.ndarray) -> np.ndarray: ...
+
+    def read_entries(self, indexes: np.ndarray) -> np.ndarray: ...
+
+    def finish(self) -> None: ...
 
 
 def serving_lanes(symbols: int) -> int:
@@ -36,7 +62,7 @@ def serving_lanes(symbols: int) -> int:
     return lanes
 
 
-def open_encoder(coder: int, tables: CodingTables, lanes: int = 1, symbols: int = 0):
+def open_encoder(coder: int, tables: CodingTables, lanes: int = 1, symbols: int = 0) -> Encoder:
     """An encoder of that number; see `RangeEncoder`.
 
     Raises: ModelError if its package is missing; ValueError on an unknown coder or lanes.
@@ -52,7 +78,7 @@ def open_decoder(
     escapes: tuple[int, ...] = (),
     name: str = "input",
     symbols: int = 0,
-):
+) -> Decoder:
     """A decoder of that number; see `RangeDecoder`.
 
     Raises: ModelError if its package is missing; ValueError on an unknown coder.

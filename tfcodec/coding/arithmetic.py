@@ -21,16 +21,28 @@ import dataclasses
 import functools
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from tfcodec.coding.tables import CodingTables
 
+Numbers: TypeAlias = list[int] | np.ndarray  # in plain Python the former, compiled the latter
+
 _WHOLE = 1 << 32
 _BLOCK = 1 << 16  # symbols that are numbers of Python at a time; a multiple of any lanes
 
 
-def encode(rows, entries, starts, lookup, bases, sizes, words, ends):
+def encode(
+    rows: Numbers,
+    entries: Numbers,
+    starts: Numbers,
+    lookup: Numbers,
+    bases: Numbers,
+    sizes: Numbers,
+    words: Numbers,
+    ends: Numbers,
+) -> None:
     """Codes a block, symbol i in lane i mod lanes.
 
     Args:
@@ -55,7 +67,18 @@ def encode(rows, entries, starts, lookup, bases, sizes, words, ends):
         bases[lane], sizes[lane], ends[lane] = base, size, end
 
 
-def decode(rows, starts, stops, lookup, offsets, sizes, words, ats, ends, entries):
+def decode(
+    rows: Numbers,
+    starts: Numbers,
+    stops: Numbers,
+    lookup: Numbers,
+    offsets: Numbers,
+    sizes: Numbers,
+    words: Numbers,
+    ats: Numbers,
+    ends: Numbers,
+    entries: Numbers,
+) -> None:
     """Decodes a block into `entries`, symbol i from lane i mod lanes.
 
     Args:
@@ -105,7 +128,7 @@ class Arithmetic:
     def decoder(self, tables: CodingTables, streams: tuple[bytes, ...]) -> "LaneDecoder":
         return LaneDecoder(self, tables, streams)
 
-    def tables(self, tables: CodingTables):
+    def tables(self, tables: CodingTables) -> tuple[Numbers, Numbers, Numbers]:
         """(lookup, starts, stops) as the functions take them, made once for each model."""
         kept = tables.__dict__.setdefault("_of_bodies", {})
         if self.name not in kept:

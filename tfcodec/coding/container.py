@@ -102,11 +102,11 @@ class Container:
 def exceeds(height: int, width: int, max_pixels: int) -> str:
     """Why a picture of that size is beyond the limit: half a sentence, empty if it is not."""
     if height * width > max_pixels:
-        return f"{width}x{height} pixels, --max_pixels allows {max_pixels}"
+        return f"{width}x{height} pixels, max_pixels allows {max_pixels}"
     if _padded(height, width) > max(max_pixels, SMALL_PIXELS):
         return (
             f"{width}x{height} pixels, where a side takes as much work as {PADDED_SIDE}; "
-            f"--max_pixels allows {max_pixels}"
+            f"max_pixels allows {max_pixels}"
         )
     return ""
 

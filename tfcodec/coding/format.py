@@ -34,6 +34,6 @@ MAX_BYTES_PER_PIXEL = 16  # no sound file comes near
 SPARE_BYTES = 2**20  # of which a small picture may take more
 
 
-def padded(side, stride):
+def padded(side: int, stride: int) -> int:
     """A side of a picture as a model of that stride sees it: the next multiple of the stride."""
     return -(-side // stride) * stride

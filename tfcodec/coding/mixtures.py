@@ -20,9 +20,13 @@ This module imports neither TensorFlow nor Keras.
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
+from tfcodec.coding import Array, Decoder, Encoder
 from tfcodec.coding.format import MAX_SYMBOL
 
 FAMILIES = ("gaussian", "laplacian", "logistic")
@@ -40,14 +44,14 @@ FAR = 1 << 16  # no symbol is as far from any centre
 _BLOCK = 2048  # symbols whose masses are found at once: the temporaries stay in the cache
 
 
-def binary_rows():
+def binary_rows() -> list[tuple[np.ndarray, int]]:
     """Rows for the codec's tables: in row k, entry 0 has probability (k + 1) / 2^14."""
     shares = np.arange(1, BINARY_ROWS + 1) / (BINARY_ROWS + 1)
     return [(np.array([share, 1.0 - share]), 0) for share in shares]
 
 
 @functools.cache
-def family_tables():
+def family_tables() -> np.ndarray:
     """Cumulatives of the families in units of 2^-24, int32 [3 * (2 * 24 * 1024 + 1)].
 
     Made with integers alone (128 fraction bits), because a table that differed in one bit between
@@ -91,7 +95,9 @@ def _exp_minus(numerator, bits):
     return total
 
 
-def cumulative(edge, means, inverses, weights, tables, xp=np):
+def cumulative(
+    edge: Array, means: Array, inverses: Array, weights: Array, tables: Array, xp: ModuleType = np
+) -> Array:
     """Mass below `edge` of each mixture, int64, 0 to `TOTAL`.
 
     Args:
@@ -123,7 +129,7 @@ class MixturePrior:
     first_row: int
     mu = np.zeros((1, 1, 1, 1), np.float32)  # symbols are plain roundings
 
-    def encode(self, symbols, coder):
+    def encode(self, symbols: np.ndarray, coder: Encoder) -> None:
         flat = symbols.reshape(-1)
 
         def answer(indexes, live, question):
@@ -133,7 +139,7 @@ class MixturePrior:
 
         self._rounds(answer)
 
-    def decode(self, shape, coder):
+    def decode(self, shape: tuple[int, ...], coder: Decoder) -> np.ndarray:
         if shape != self.parameters.shape[1:]:
             raise ValueError(f"mixtures of {self.parameters.shape[1:]} cannot code {shape}")
         return self._rounds(lambda indexes, live, question: coder.read_entries(indexes) > 0)
@@ -175,8 +181,14 @@ class MixturePrior:
 # `whole`. Between them goes the state, int64 [n] each: the centre; the side, 1 or -1; the distance
 # from the centre, which is at least `near` and less than `far`; the masses beyond these two.
 
+State: TypeAlias = tuple[Array, ...] | list[Array]
+Below: TypeAlias = Callable[[Array], Array]
+Ask: TypeAlias = Callable[[Array, Array, Callable], Array]
 
-def ask_centre(means, weights, below, ask, xp=np):
+
+def ask_centre(
+    means: Array, weights: Array, below: Below, ask: Ask, xp: ModuleType = np
+) -> tuple[Array, State]:
     """Whether each symbol differs from the centre of the heaviest component; and the state, whose
     masses are those to the left and to the right of the centre."""
     component = np.arange(COMPONENTS, dtype=np.int32)[:, None]
@@ -191,14 +203,14 @@ def ask_centre(means, weights, below, ask, xp=np):
     return differs, (centre, none + 1, none, none + 1, left, right)
 
 
-def ask_side(state, ask, xp=np):
+def ask_side(state: State, ask: Ask, xp: ModuleType = np) -> State:
     centre, one, none, _, left, right = state
     rightward = ask(right, left + right, lambda v: v > centre)
     side = xp.where(rightward, one, -one)
     return centre, side, one, none + FAR, xp.where(rightward, right, left), none
 
 
-def ask_distance(state, below, ask, xp=np):
+def ask_distance(state: State, below: Below, ask: Ask, xp: ModuleType = np) -> State:
     """One question to each symbol, which doubles the distance or halves the bracket."""
     centre, side, near, far, beyond_near, beyond_far = state
     doubling = (far == FAR) & (2 * near < FAR)
@@ -216,19 +228,19 @@ def ask_distance(state, below, ask, xp=np):
     )
 
 
-def is_open(state):
+def is_open(state: State) -> Array:
     """Of which symbols more is to be asked."""
     _, _, near, far, *_ = state
     return far - near > 1
 
 
-def value(state, xp=np):
+def value(state: State, xp: ModuleType = np) -> Array:
     """What the symbols are if their distance is `near`."""
     centre, side, near, *_ = state
     return xp.clip(centre + side * near, -MAX_SYMBOL, MAX_SYMBOL)
 
 
-def binary_row(yes, whole, xp=np):
+def binary_row(yes: Array, whole: Array, xp: ModuleType = np) -> Array:
     """Which of the `binary_rows`, from 1, has the nearest probability of no in entry 0, int32; the
     middle one where there is no mass."""
     share = (xp.left_shift(whole - yes, BINARY_BITS + 1) + whole) // xp.maximum(2 * whole, 1)

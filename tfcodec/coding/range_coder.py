@@ -20,6 +20,7 @@ import importlib.util
 import os
 import sys
 from importlib import metadata
+from types import ModuleType
 
 import numpy as np
 
@@ -128,7 +129,7 @@ class RangeDecoder:
 _expected = 0  # symbols that this process has opened coders for
 
 
-def choose_body(symbols: int = 0):
+def choose_body(symbols: int = 0) -> arithmetic.Arithmetic | ModuleType:
     """The body for a picture of so many symbols: an `Arithmetic`, or the module `tfc_ops`.
 
     A process that codes many pictures in plain Python compiles after some of them.

@@ -153,7 +153,7 @@ class CodingTables:
         if np.any(entries < 0) or np.any(entries >= self.sizes[indexes]):
             raise ValueError("entries must be within the sizes of their rows")
 
-    def to_entries(self, indexes: np.ndarray, symbols: np.ndarray):
+    def to_entries(self, indexes: np.ndarray, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Symbol values to entries of their rows; what a row does not hold becomes its escape.
 
         Args: indexes and symbols, int32 of one shape.
@@ -181,7 +181,9 @@ class CodingTables:
             np.minimum(entry, escape, out=entry)
         return entries, escaped
 
-    def from_entries(self, indexes: np.ndarray, entries: np.ndarray):
+    def from_entries(
+        self, indexes: np.ndarray, entries: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The reverse of `to_entries`: symbols, int32, and which are escapes, still to be filled.
 
         Raises: ValueError on indexes that name no row of the model.

@@ -11,22 +11,26 @@ of H x W takes W + 3 (H - 1) steps in place of H W, and the result is the raster
 Functions take the arrays' namespace: numpy, or keras.ops for tensors of unknown size.
 """
 
+from types import ModuleType
+
 import numpy as np
+
+from tfcodec.coding import Array
 
 SLOPE = 3  # positions that a row trails the one above it
 
 
-def count(height, width):
+def count(height: int, width: int) -> int:
     """Steps of a latent of that size."""
     return width + SLOPE * (height - 1)
 
 
-def rows(height, width, xp=np):
+def rows(height: int, width: int, xp: ModuleType = np) -> int:
     """Rows that every step holds: the most that a wavefront can reach."""
     return xp.minimum(height, -(-width // SLOPE))
 
 
-def positions(t, height, width, xp=np):
+def positions(t: int, height: int, width: int, xp: ModuleType = np) -> tuple[Array, Array, Array]:
     """Where step t lies: rows, columns and validity, int32, int32, bool, each [rows()].
 
     What is not valid has row and column 0.
@@ -38,7 +42,7 @@ def positions(t, height, width, xp=np):
     return xp.where(valid, row, 0), xp.where(valid, column, 0), valid
 
 
-def split(latent):
+def split(latent: np.ndarray) -> list[np.ndarray]:
     """numpy latent [1, H, W, C] to its steps, each [1, rows, 1, C], zero where not valid."""
     _, height, width, _ = latent.shape
     steps = []
@@ -48,6 +52,6 @@ def split(latent):
     return steps
 
 
-def shapes(height, width, channels):
+def shapes(height: int, width: int, channels: int) -> list[tuple[int, int, int, int]]:
     """Shape of each step of a latent [1, height, width, channels], without the latent."""
     return [(1, int(rows(height, width)), 1, channels)] * count(height, width)

@@ -1,12 +1,14 @@
 """What a command says and to whom: results, notices, failures, progress."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 
 from tfcodec import quiet
 from tfcodec.commands import streams
 from tfcodec.commands.progress import Progress
+from tfcodec.commands.streams import leaving_at_once
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import installed
 
@@ -82,9 +84,10 @@ class Console:
         streams.warn("tfcodec: " + " ".join(str(sentence).splitlines()))
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
-        """Counts and prints; a sentence that names no file of the job gets its input in front."""
+        """Counts and prints; a sentence that names no file of the job gets its input in front, and
+        what Python calls `max_pixels` is a flag here."""
         self.failures += 1
-        sentence = str(error)
+        sentence = re.sub(r"(?<![-\w])max_pixels\b", "--max_pixels", str(error))
         if job:
             named = ("stdin", "stdout", job.source, *job.outputs)
             if not sentence.startswith(tuple(f"{name}: " for name in named)):
@@ -145,13 +148,13 @@ def _escape(character: str) -> str:
 
 def import_tensorflow() -> None:
     """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback."""
-    with streams.leaving_at_once():
+    with leaving_at_once():
         quiet.import_tensorflow()
 
 
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
-    with streams.leaving_at_once():
+    with leaving_at_once():
         quiet.import_tensorflow()
         from tfcodec import codec
     return codec.open_model(info)

@@ -1,7 +1,6 @@
 """Pictures to .tfcd files: `tfcodec encode kodim23.png -o k.tfcd --quality 4`."""
 
 import argparse
-import math
 import os
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports import installed
 from tfcodec.files import atomic_write
+from tfcodec.quality import bytes_of_bpp
 
 MOST_BYTES_PER_PIXEL, MOST_BYTES_BESIDE = 8, 2**26  # of a picture from stdin; 8 are 16-bit RGBA
 
@@ -56,6 +56,12 @@ def add(commands) -> None:
         metavar="N",
         help="best quality of at most N bytes",
     )
+    rate.add_argument(
+        "--psnr",
+        type=parse_positive(float),
+        metavar="DB",
+        help="smallest quality of at least DB dB PSNR, over pixels that are not wholly transparent",
+    )
     parser.add_argument(
         "--coder",
         choices=CODER_NAMES,
@@ -85,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         info = installed.find(arguments.model)
-        for flag in ("quality", "bpp", "target_bytes"):
+        for flag in ("quality", "bpp", "target_bytes", "psnr"):
             if info.qualities is None and getattr(arguments, flag) is not None:
                 raise InputError(f"the model {info.name} has one rate; it takes no --{flag}")
     except TfcodecError as error:
@@ -104,12 +110,13 @@ def run(arguments: argparse.Namespace) -> int:
             picture,
             arguments.quality,
             most,
+            psnr=arguments.psnr,
             coder=arguments.coder,
             lanes="serving" if arguments.profile == "serving" else 1,
             progress=console.tile,
         )
         seconds = time.perf_counter() - start
-        if beyond := _beyond(encoded, info, most):
+        if beyond := _beyond(encoded, info, most) or _below(encoded, info, arguments.psnr):
             console.notice(f"{job.name}: {beyond}")
         line = result_line(job.name, picture, len(encoded.data), seconds)
         if job.picture is not None or arguments.check:
@@ -177,7 +184,7 @@ def _read(job: Job, max_pixels: int) -> pictures.Picture:
 def _most_bytes(picture: pictures.Picture, arguments: argparse.Namespace) -> int | None:
     """The size that was asked for, if any."""
     if arguments.bpp is not None:
-        return math.floor(arguments.bpp * picture.height * picture.width / 8)
+        return bytes_of_bpp(arguments.bpp, picture.height, picture.width)
     return arguments.target_bytes
 
 
@@ -189,7 +196,14 @@ def _beyond(encoded, info: installed.ModelInfo, most: int | None) -> str | None:
     return f"{info.name} goes to quality {info.ladder.high:g}: {size} of at most {most} bytes"
 
 
+def _below(encoded, info: installed.ModelInfo, psnr: float | None) -> str | None:
+    """What to say of a wish for less than the model's lowest quality gives, if it is one."""
+    if psnr is None or encoded.rung > 0 or (least := encoded.psnr()) < psnr + 0.5:
+        return None  # a step of quality is some 0.05 dB
+    return f"{info.name} starts at quality {info.ladder.low:g}: {least:.2f} of {psnr:g} dB"
+
+
 def _distortion(original: pictures.Picture, shown: pictures.Picture, progress: Callable) -> str:
     similarity = metrics.ms_ssim(original.rgb, shown.rgb, progress)
-    figures = f"  {metrics.psnr(original.rgb, shown.rgb):.2f} dB PSNR"
+    figures = f"  {metrics.psnr(original.rgb, shown.rgb, original.alpha):.2f} dB PSNR"
     return figures + ("" if similarity is None else f"  {similarity:.4f} MS-SSIM")

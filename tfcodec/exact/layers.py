@@ -11,14 +11,18 @@ specification.
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian
+from tfcodec.entropy.chains import FreezableNetwork
 from tfcodec.errors import NotFreezable
 from tfcodec.exact import specification
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.watch import watching
 
@@ -45,12 +49,12 @@ class ExactConv2D(keras.layers.Layer):
     Output: [B, h', w', O / factor^2], the same.
     """
 
-    def __init__(self, conv, form=None, **kwargs):
+    def __init__(self, conv: specification.Conv, form: str | None = None, **kwargs: Any):
         super().__init__(dtype="float32", autocast=False, trainable=False, **kwargs)
         self.conv = conv
         self.form = form or ("conv" if keras.backend.backend() == "tensorflow" else "taps")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         self.arrays = {}
         for name, (dtype, shape) in self.conv.shapes().items():
             self.arrays[name] = self.add_weight(
@@ -60,12 +64,12 @@ class ExactConv2D(keras.layers.Layer):
             self.assign(self.conv.arrays)
         self.built = True
 
-    def assign(self, arrays):
+    def assign(self, arrays: dict[str, np.ndarray]) -> None:
         """Gives the layer its integers."""
         for name, variable in self.arrays.items():
             variable.assign(arrays[name])
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = ops.pad(x, [(0, 0), *self.conv.pads, (0, 0)])
         float64 = specification.PROFILES[self.conv.profile].kernel == "float64"
         y = self._in_float64(x) if float64 else self._in_float32(x)  # rounded, below 2^23
@@ -128,7 +132,7 @@ class ExactChain(keras.layers.Layer):
         where rounding cannot move the index that `entropy.gaussian` takes from it.
     """
 
-    def __init__(self, convs, **kwargs):
+    def __init__(self, convs: Sequence[specification.Conv], **kwargs: Any):
         super().__init__(dtype="float32", autocast=False, trainable=False, **kwargs)
         self.convs = []
         for conv in convs:
@@ -141,7 +145,7 @@ class ExactChain(keras.layers.Layer):
             self.convs.append(layer)
         self.built = True
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         first, last = self.convs[0], self.convs[-1]
         most = specification.PROFILES[first.conv.profile].input_max
         # The scales are powers of two: nothing is lost before the rounding.
@@ -171,7 +175,7 @@ def _power(exponent):
 
 
 @contextlib.contextmanager
-def by_the_specification():
+def by_the_specification() -> Iterator[None]:
     """Within it, exact layers called eagerly compute in numpy's integers: slow, and the law."""
     call = ExactConv2D.call
 
@@ -197,7 +201,7 @@ class Calibration:
     As a context manager it listens to every call of their layers, which must be eager.
     """
 
-    def __init__(self, chains):
+    def __init__(self, chains: Sequence[FreezableNetwork]):
         self._layers = {id(layer) for chain in chains for layer, _ in chain.stages}
         self.inputs, self.outputs = {}, {}
         self._slopes = {id(layer): slope for chain in chains for layer, slope in chain.stages}
@@ -221,7 +225,9 @@ class Calibration:
         record[id(layer)] = np.maximum(record.get(id(layer), 0.0), x)
 
 
-def freeze(chain, calibration, profile):
+def freeze(
+    chain: FreezableNetwork, calibration: Calibration, profile: specification.Profile
+) -> list[specification.Conv]:
     """The `specification.Conv`s of a `FreezableNetwork`, after calibration.
 
     Args: profile: an `specification.Profile`.
@@ -291,7 +297,7 @@ def _meaning(outputs, seen):
     return specification.Meaning(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def float_path(layer):
+def float_path(layer: keras.layers.Layer) -> str:
     """Path of a float convolution's variables, but for their names."""
     inner = layer.conv if isinstance(layer, SubpixelConv2D) else layer
     return inner.kernel.path.rpartition("/")[0]
@@ -321,7 +327,7 @@ def _convolution(layer):
     return kernel, bias, fields | dict(strides=strides, factor=factor)
 
 
-def swap(chain, convs):
+def swap(chain: FreezableNetwork, convs: Sequence[specification.Conv]) -> None:
     """Puts an `ExactChain` of these in the chain's place."""
     old, new = getattr(chain.owner, chain.attribute), ExactChain(convs, name=chain.attribute)
     chain.owner._tracker.unlock()  # as Keras' own quantisation does

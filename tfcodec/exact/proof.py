@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from tfcodec.coding.format import MAX_SYMBOL
 from tfcodec.exact import specification
 
 
-def frozen_convolutions(config, weights):
+def frozen_convolutions(config: dict, weights: dict[str, np.ndarray]) -> list[specification.Conv]:
     """The `specification.Conv`s of a frozen export, from its config.json and its stored weights by
     name; none of another."""
     convs = []
@@ -22,7 +24,7 @@ def frozen_convolutions(config, weights):
     return convs
 
 
-def integers_hash(convs):
+def integers_hash(convs: Sequence[specification.Conv]) -> str:
     """SHA-256 of frozen convolutions, hexadecimal."""
     digest = hashlib.sha256()
     for conv in convs:
@@ -33,7 +35,7 @@ def integers_hash(convs):
     return digest.hexdigest()
 
 
-def known_answer(model):
+def known_answer(model: Any) -> str:
     """CRC-32 of what a model's steps say to given symbols, ordinary ones and extreme ones.
 
     model: of `walk.walk`, as `Exported` is, with `shapes`.

@@ -25,6 +25,7 @@ This module needs numpy alone.
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -47,17 +48,17 @@ class Profile:
     kernel: str
 
     @property
-    def weight_max(self):
+    def weight_max(self) -> int:
         """Largest |w|."""
         return 2 ** (self.weight_bits - 1) - 1
 
     @property
-    def input_max(self):
+    def input_max(self) -> int:
         """Largest |x|."""
         return 2 ** (self.input_bits - 1) - 1
 
     @property
-    def sum_max(self):
+    def sum_max(self) -> int:
         """What |t| stays below, rounding included."""
         return 2**53 if self.kernel == "float64" else 2**31
 
@@ -95,33 +96,33 @@ class Conv:
     name: str
     transposed: int
     profile: str
-    kernel_size: tuple
-    pads: tuple
-    strides: tuple
+    kernel_size: tuple[int, int]
+    pads: tuple[tuple[int, int], tuple[int, int]]
+    strides: tuple[int, int]
     factor: int
-    blocks: tuple
-    groups: tuple
-    slope: tuple
+    blocks: tuple[int, ...]
+    groups: tuple[int, ...]
+    slope: tuple[int, int]
     outputs: int
-    arrays: dict = dataclasses.field(default_factory=dict, repr=False)
+    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """All but the arrays, ready for JSON."""
         return {k: v for k, v in vars(self).items() if k != "arrays"}
 
     @staticmethod
-    def read(described, arrays):
+    def read(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Conv":
         """The reverse of `describe`."""
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
         fields["pads"] = tuple(map(tuple, described["pads"]))
         return Conv(**fields, arrays=arrays)
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Input channels."""
         return sum(self.blocks)
 
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """{name: (dtype, shape)} of the arrays."""
         real = self.outputs // self.factor**2
         return {
@@ -135,23 +136,23 @@ class Conv:
             "out_offset": ("float32", (real,)),
         }
 
-    def block_of_channels(self):
+    def block_of_channels(self) -> np.ndarray:
         """Number of the block of each input channel, [C]."""
         return np.repeat(np.arange(len(self.blocks)), self.blocks)
 
-    def lefts(self):
+    def lefts(self) -> np.ndarray:
         """Left shift of each weight's products, int64 [C, O]."""
         shifts = self.arrays["shifts"].astype(np.int64)
         return (shifts.max(0) - shifts)[self.block_of_channels()]
 
-    def take(self, values):
+    def take(self, values: np.ndarray) -> np.ndarray:
         """Exact reals [B, h, w, C] to the integers of a network's first convolution, int64."""
         fine = np.rint(np.float64(values) * 2**GRID_BITS).astype(np.int64)
         right = GRID_BITS + np.rint(np.log2(np.float64(self.arrays["in_scale"]))).astype(np.int64)
         most = PROFILES[self.profile].input_max
         return np.clip(_shift(fine, right), -most, most)
 
-    def apply(self, x):
+    def apply(self, x: np.ndarray) -> np.ndarray:
         """Integers [B, h, w, C] to integers [B, h', w', O / factor^2]; the specification."""
         kernel = self.arrays["kernel"].astype(np.int64) << self.lefts()
         x = np.pad(np.asarray(x, np.int64), ((0, 0), *self.pads, (0, 0)))
@@ -175,12 +176,12 @@ class Conv:
         y = y.reshape(batch, height, width, factor, factor, -1).transpose(0, 1, 3, 2, 4, 5)
         return y.reshape(batch, factor * height, factor * width, -1)
 
-    def mean(self, y):
+    def mean(self, y: np.ndarray) -> np.ndarray:
         """What the integers of a network's last convolution mean, float32."""
         out = self.arrays["out_scale"] * y.astype(np.float32)
         return out + self.arrays["out_offset"]
 
-    def prove(self):
+    def prove(self) -> None:
         """Raises ValueError unless no input within its range can leave the exact numbers."""
         profile, arrays = PROFILES[self.profile], self.arrays
         for name, (dtype, shape) in self.shapes().items():
@@ -206,14 +207,14 @@ class Conv:
             _below(int(np.abs(arrays[name].astype(np.int64)).max()), FLOAT32_MAX, self.name)
 
 
-def total_bound(arrays, lefts, profile):
+def total_bound(arrays: dict[str, np.ndarray], lefts: np.ndarray, profile: Profile) -> np.ndarray:
     """Largest |t|, with what rounding adds, of each output channel; exact Python integers."""
     size = np.abs(arrays["kernel"].astype(np.int64)).sum((0, 1)) << lefts  # [C, O]
     bound = profile.input_max * size.sum(0) + np.abs(arrays["bias"].astype(np.int64))
     return bound + (1 << arrays["shifts"].max(0).astype(np.int64))
 
 
-def leaky_limit(slope):
+def leaky_limit(slope: tuple[int, int]) -> int:
     """What |y| is clipped to before the slope: far beyond any range, and y slope < 2^23."""
     return (2**23 - 1) // max(slope[0], 1)
 
@@ -234,7 +235,7 @@ def _shift(x, right):
 # ---------------------------------------------------------------------------------------- freezing
 
 
-def slope_ratio(slope):
+def slope_ratio(slope: float) -> tuple[int, int]:
     """(numerator, bits) of the ratio nearest to a slope in [0, 1]; a power of two is exact."""
     numerator, bits = round(slope * 2**SLOPE_BITS), SLOPE_BITS
     while bits and numerator % 2 == 0:
@@ -252,7 +253,14 @@ class Meaning:
     high: np.ndarray
 
 
-def quantise(kernel, bias, in_scale, output, profile, **fields):
+def quantise(
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    in_scale: np.ndarray,
+    output: Meaning,
+    profile: Profile,
+    **fields: Any,
+) -> Conv:
     """The `Conv` nearest to a float convolution.
 
     Args:
@@ -269,17 +277,9 @@ def quantise(kernel, bias, in_scale, output, profile, **fields):
     folded = np.float64(kernel) * np.float64(in_scale)[:, None] / scale
     real_bias = (np.float64(bias) - np.tile(np.float64(np.float32(output.offset)), phases)) / scale
 
-    # The finest shift at which the largest weight of a block still fits.
     spans = np.split(folded, np.cumsum(blocks)[:-1], axis=2)
     largest = np.stack([np.abs(span).max((0, 1, 2)) for span in spans])  # [blocks, O]
-    with np.errstate(divide="ignore"):
-        shifts = np.minimum(np.floor(np.log2(profile.weight_max / largest)), 30)
-    if shifts.min() < 0:
-        raise NotFreezable(
-            f"{fields['name']}: a weight of {largest.max():.3g} steps of the output does not fit "
-            f"{profile.weight_bits} bits"
-        )
-    shifts = shifts.astype(np.int64)
+    shifts = _finest_shifts(largest, profile, fields["name"])
     conv = Conv(**fields, profile=profile.name, groups=(), outputs=outputs)
     # Where the whole sum does not fit, its finest shift gives way.
     most = np.where(largest > 0, shifts, 0).max(0)
@@ -310,6 +310,18 @@ def quantise(kernel, bias, in_scale, output, profile, **fields):
     return conv
 
 
+def _finest_shifts(largest, profile, name):
+    """The finest shift at which the largest weight of a block still fits, int64 [blocks, O]."""
+    with np.errstate(divide="ignore"):
+        shifts = np.minimum(np.floor(np.log2(profile.weight_max / largest)), 30)
+    if shifts.min() < 0:
+        raise NotFreezable(
+            f"{name}: a weight of {largest.max():.3g} steps of the output does not fit "
+            f"{profile.weight_bits} bits"
+        )
+    return shifts.astype(np.int64)
+
+
 def _groups(conv, profile):
     """Ends of the fewest groups of neighbouring channels whose sums float32 holds."""
     size = np.abs(conv.arrays["kernel"].astype(np.int64)).sum((0, 1))  # [C, O]
@@ -325,7 +337,7 @@ def _groups(conv, profile):
     return (*ends, conv.channels)
 
 
-def dequantise(conv):
+def dequantise(conv: Conv) -> tuple[np.ndarray, np.ndarray]:
     """(kernel, bias) of the float layer that was frozen, float32, as near as the integers are."""
     arrays, phases = conv.arrays, conv.factor**2
     scale = np.tile(np.float64(arrays["out_scale"]), phases)
@@ -340,7 +352,9 @@ def dequantise(conv):
     return np.float32(kernel), np.float32(bias)
 
 
-def to_phases(kernel, strides):
+def to_phases(
+    kernel: np.ndarray, strides: int
+) -> tuple[np.ndarray, tuple[tuple[int, int], tuple[int, int]]]:
     """A transposed convolution as a convolution and depth to space.
 
     Args:
@@ -360,7 +374,7 @@ def to_phases(kernel, strides):
     return phases.reshape(*phases.shape[:3], -1), (pad, pad)
 
 
-def from_phases(kernel, size, strides):
+def from_phases(kernel: np.ndarray, size: int, strides: int) -> np.ndarray:
     """The reverse of `to_phases`, for a kernel of that size."""
     taps = _taps(size, strides)
     phases = kernel.reshape(*kernel.shape[:3], strides, strides, -1)

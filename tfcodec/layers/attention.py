@@ -4,17 +4,20 @@ Maps of any size: sides that are no multiple of the window are padded at the bot
 the padding is masked. An axis with a single window is not shifted, which would only tear it apart.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.padding import pad_to_multiple
 
 MASKED = -1e9  # a logit that the softmax turns into 0
 PADDING = 3
 
 
-def window_mask(height, width, window, shifted):
+def window_mask(height: int | Tensor, width: int | Tensor, window: int, shifted: bool) -> Tensor:
     """What is added to the attention's logits of a map, so that only neighbours see each other.
 
     One mask serves all blocks of the same map, window and shift: pass it to their calls.
@@ -81,7 +84,14 @@ class WindowAttention(keras.layers.Layer):
     Raises: ValueError if the heads do not divide the channels.
     """
 
-    def __init__(self, heads, window=8, shifted=False, aligned=False, **kwargs):
+    def __init__(
+        self,
+        heads: int,
+        window: int = 8,
+        shifted: bool = False,
+        aligned: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.heads, self.window, self.shifted, self.aligned = heads, window, shifted, aligned
         # index[i, j]: which entry of the bias table holds for query i and key j.
@@ -90,7 +100,7 @@ class WindowAttention(keras.layers.Layer):
         right = column[:, None] - column[None, :] + window - 1
         self.index = np.int32(down * (2 * window - 1) + right)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.heads:
             raise ValueError(
@@ -108,7 +118,7 @@ class WindowAttention(keras.layers.Layer):
             initializer=keras.initializers.TruncatedNormal(stddev=0.02),
         )
 
-    def call(self, x, shift_mask=None):
+    def call(self, x: Tensor, shift_mask: Tensor | None = None) -> Tensor:
         height, width = ops.shape(x)[1:3]
         if not self.aligned:
             x = pad_to_multiple(x, self.window)
@@ -145,10 +155,10 @@ class WindowAttention(keras.layers.Layer):
         y = ops.transpose(ops.matmul(weights, value), (0, 1, 3, 2, 4))
         return ops.reshape(y, (batch, windows, pixels, self.heads * depth))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "heads": self.heads,
@@ -164,7 +174,14 @@ class SwinBlock(keras.layers.Layer):
     Arguments, input and output as `WindowAttention`.
     """
 
-    def __init__(self, heads, window=8, shifted=False, aligned=False, **kwargs):
+    def __init__(
+        self,
+        heads: int,
+        window: int = 8,
+        shifted: bool = False,
+        aligned: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         self.attention = WindowAttention(
@@ -173,7 +190,7 @@ class SwinBlock(keras.layers.Layer):
         self.norm1 = keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="norm1")
         self.norm2 = keras.layers.LayerNormalization(epsilon=1e-5, dtype=policy, name="norm2")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels, policy = input_shape[-1], self.dtype_policy
         self.expand = keras.layers.Dense(4 * channels, dtype=policy, name="expand")
         self.reduce = keras.layers.Dense(channels, dtype=policy, name="reduce")
@@ -183,15 +200,15 @@ class SwinBlock(keras.layers.Layer):
         self.expand.build((None, channels))
         self.reduce.build((None, 4 * channels))
 
-    def call(self, x, shift_mask=None):
+    def call(self, x: Tensor, shift_mask: Tensor | None = None) -> Tensor:
         x = x + self.attention(self.norm1(x), shift_mask)
         y = ops.gelu(self.expand(self.norm2(x)), approximate=False)
         return x + self.reduce(y)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         a = self.attention
         config = {"heads": a.heads, "window": a.window, "shifted": a.shifted, "aligned": a.aligned}
         return {**super().get_config(), **config}

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from tfcodec.layers import Tensor
+
 
 @ops.custom_gradient
 def _maximum(x, bound):
@@ -16,7 +18,7 @@ def _maximum(x, bound):
     return ops.maximum(x, bound), grad
 
 
-def lower_bound(x, bound):
+def lower_bound(x: Tensor, bound: float) -> Tensor:
     """max(x, bound), with a gradient that also passes where it would raise an x below the bound.
 
     A plain maximum stops learning for ever once x falls below the bound; this one does not.
@@ -29,6 +31,6 @@ def lower_bound(x, bound):
     return _maximum(ops.add(x, 0), ops.cast(bound, x.dtype))
 
 
-def upper_bound(x, bound):
+def upper_bound(x: Tensor, bound: float) -> Tensor:
     """min(x, bound), with a gradient that also passes where it would lower an x above the bound."""
     return -lower_bound(-x, -bound)

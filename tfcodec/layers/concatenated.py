@@ -1,7 +1,11 @@
 """Concatenated residual modules and simplified attention (Fu et al., IEEE TIP 2023, Fig. 3, 4)."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 
 class ConcatenatedResidualBlock(keras.layers.Layer):
@@ -17,11 +21,11 @@ class ConcatenatedResidualBlock(keras.layers.Layer):
     Input and output: [B, H, W, C].
     """
 
-    def __init__(self, slope=0.2, **kwargs):
+    def __init__(self, slope: float = 0.2, **kwargs: Any):
         super().__init__(**kwargs)
         self.slope = slope
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.convs = [
             keras.layers.Conv2D(
                 input_shape[-1], 3, padding="same", dtype=self.dtype_policy, name=f"conv{k}"
@@ -31,17 +35,17 @@ class ConcatenatedResidualBlock(keras.layers.Layer):
         for conv in self.convs:
             conv.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         inner = x
         for first, second in (self.convs[:2], self.convs[2:]):
             y = ops.leaky_relu(first(inner), self.slope)
             inner = inner + ops.leaky_relu(second(y), self.slope)
         return x + inner
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "slope": self.slope}
 
 
@@ -51,7 +55,7 @@ class ResidualUnit(keras.layers.Layer):
     Input and output: [B, H, W, C].
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         options = dict(padding="same", dtype=self.dtype_policy)
         half = (*input_shape[:3], channels // 2)
@@ -61,11 +65,11 @@ class ResidualUnit(keras.layers.Layer):
         for conv, shape in ((self.conv1, input_shape), (self.conv2, half), (self.conv3, half)):
             conv.build(shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = ops.relu(self.conv2(ops.relu(self.conv1(x))))
         return x + self.conv3(y)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -75,7 +79,7 @@ class SimplifiedAttention(keras.layers.Layer):
     Input and output: [B, H, W, C].
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         policy = self.dtype_policy
         self.trunk = [ResidualUnit(dtype=policy, name=f"trunk{k}") for k in range(3)]
         self.mask = [ResidualUnit(dtype=policy, name=f"mask{k}") for k in range(3)]
@@ -83,11 +87,11 @@ class SimplifiedAttention(keras.layers.Layer):
         for layer in (*self.trunk, *self.mask, self.gate):
             layer.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         trunk = mask = x
         for of_trunk, of_mask in zip(self.trunk, self.mask, strict=True):
             trunk, mask = of_trunk(trunk), of_mask(mask)
         return x + ops.sigmoid(self.gate(mask)) * trunk
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -5,8 +5,12 @@ kernel against 1x1 skips and against PyTorch. Here output sample n is centred on
 `strides * n`.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 WIDEST = 512  # outputs from which a sub-pixel convolution is a `WideConv2D`
 
@@ -19,16 +23,22 @@ class DownConv2D(keras.layers.Conv2D):
     Output: [B, ceil(H / s), ceil(W / s), filters] for odd kernels.
     """
 
-    def __init__(self, filters, kernel_size, strides=2, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 2,
+        **kwargs: Any,
+    ):
         super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         pads = [((k - 1) // 2, (k - 1) // 2) for k in self.kernel_size]
         if pads != [(0, 0), (0, 0)]:
             x = ops.pad(x, [(0, 0), *pads, (0, 0)])
         return super().call(x)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         if self.kernel_size != (1, 1):
             return super().convolution_op(inputs, kernel)
         # Sampled first: TensorFlow 2.17 with oneDNN writes beyond its buffers in the filter
@@ -36,7 +46,7 @@ class DownConv2D(keras.layers.Conv2D):
         inputs = inputs[:, :: self.strides[0], :: self.strides[1], :]
         return ops.conv(inputs, kernel, strides=1, padding="valid")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         sides = [
             None if side is None else (side + 2 * ((k - 1) // 2) - k) // stride + 1
             for side, stride, k in zip(
@@ -45,7 +55,7 @@ class DownConv2D(keras.layers.Conv2D):
         ]
         return (input_shape[0], *sides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.pop("padding")
         return config
@@ -58,10 +68,16 @@ class UpConv2D(keras.layers.Conv2DTranspose):
     Output: [B, s H, s W, filters].
     """
 
-    def __init__(self, filters, kernel_size, strides=2, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 2,
+        **kwargs: Any,
+    ):
         super().__init__(filters, kernel_size, strides=strides, padding="valid", **kwargs)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         height, width = (
             side * stride for side, stride in zip(ops.shape(x)[1:3], self.strides, strict=True)
         )
@@ -69,14 +85,14 @@ class UpConv2D(keras.layers.Conv2DTranspose):
         y = super().call(x)
         return y[:, top : top + height, left : left + width, :]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         sides = [
             None if side is None else side * stride
             for side, stride in zip(input_shape[1:3], self.strides, strict=True)
         ]
         return (input_shape[0], *sides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for key in ("padding", "output_padding"):
             config.pop(key, None)
@@ -89,7 +105,7 @@ class WideConv2D(keras.layers.Conv2D):
     The bits are the same, and oneDNN takes up to a fifth less for 3x3 kernels with many outputs.
     """
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         whole = super().convolution_op
         if keras.backend.backend() != "tensorflow":
             return whole(inputs, kernel)
@@ -112,12 +128,12 @@ class SubpixelConv2D(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size=3,
-        factor=2,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        filters: int,
+        kernel_size: int = 3,
+        factor: int = 2,
+        use_bias: bool = True,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.factor = filters, kernel_size, factor
@@ -133,19 +149,19 @@ class SubpixelConv2D(keras.layers.Layer):
             name="conv",
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.conv.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = self.conv(x)
         return x if self.factor == 1 else ops.depth_to_space(x, self.factor)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape
         height, width = (None if s is None else s * self.factor for s in (height, width))
         return (batch, height, width, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

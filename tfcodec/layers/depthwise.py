@@ -6,9 +6,13 @@ At 1/8 of the resolution these blocks learn better and run faster for their arit
 convolutions at 1/2 and 1/4.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 SHARPNESS = 4.0  # of the activation v sigmoid(4 v), DCVC-RT's
 
@@ -24,13 +28,13 @@ class DepthwiseConv3x3(keras.layers.Layer):
     Raises: ValueError for another form.
     """
 
-    def __init__(self, scale=1.0, form=None, **kwargs):
+    def __init__(self, scale: float = 1.0, form: str | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if form not in (None, "conv", "shifts"):
             raise ValueError(f"`form` must be 'conv' or 'shifts'. Received: form={form!r}")
         self.scale, self.form = scale, form
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         draw = np.random.default_rng(channels).normal(0, 0.3, (3, 3, channels))
         self.kernel = self.add_weight(
@@ -40,7 +44,7 @@ class DepthwiseConv3x3(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         kernel, bias = ops.cast(self.kernel, x.dtype) * self.scale, ops.cast(self.bias, x.dtype)
         if self.form == "conv" or (self.form is None and keras.backend.backend() != "jax"):
             y = ops.depthwise_conv(
@@ -53,10 +57,10 @@ class DepthwiseConv3x3(keras.layers.Layer):
                 y = y + x[:, i : i - 2 or None, j : j - 2 or None] * kernel[i, j]
         return y
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale, "form": self.form}
 
 
@@ -67,17 +71,24 @@ class ScaledConv2D(keras.layers.Conv2D):
     memory.
     """
 
-    def __init__(self, filters, kernel_size, scale=1.0, bias_scale=1.0, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        scale: float = 1.0,
+        bias_scale: float = 1.0,
+        **kwargs: Any,
+    ):
         super().__init__(filters, kernel_size, **kwargs)
         self.scale, self.bias_scale = scale, bias_scale
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         # By `ops.add`, which becomes TensorFlow's BiasAdd, and that a part of the convolution.
         return ops.add(
             self.convolution_op(x, self.kernel * self.scale), self.bias * self.bias_scale
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale, "bias_scale": self.bias_scale}
 
 
@@ -99,7 +110,7 @@ class DepthBlock(keras.layers.Layer):
     Input and output: [B, H, W, C], float.
     """
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters, policy = filters, self.dtype_policy
         before = dict(scale=SHARPNESS, bias_scale=SHARPNESS, dtype=policy)
@@ -110,17 +121,17 @@ class DepthBlock(keras.layers.Layer):
         self.c = ScaledConv2D(2 * filters, 1, name="c", **before)
         self.d = ScaledConv2D(filters, 1, kernel_initializer="zeros", name="d", **behind)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for layer in (self.a, self.dw, self.b, self.c):
             layer.build(input_shape)
         self.d.build((*input_shape[:3], 2 * self.filters))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = x + self.b(self.dw(_swish(self.a(x))))
         return x + self.d(_swish(self.c(x)))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}

@@ -1,8 +1,12 @@
 """Feature enhancement at full resolution (Xie et al., ACM MM 2021; "Feature Attention" in ICWEM's
 figure, though nothing in it attends)."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 SLOPE = 0.2
 RESIDUAL = 0.2  # share of the block's output that is added to the picture
@@ -18,7 +22,7 @@ class DenseBlock(keras.layers.Layer):
     Output: [B, H, W, filters].
     """
 
-    def __init__(self, filters, growth=32, **kwargs):
+    def __init__(self, filters: int, growth: int = 32, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters, self.growth = filters, growth
         # Xavier normal times 0.1 is a variance scaling of 0.01.
@@ -38,19 +42,19 @@ class DenseBlock(keras.layers.Layer):
             for k in range(5)
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for k, conv in enumerate(self.convs):
             conv.build((*input_shape[:3], input_shape[3] + k * self.growth))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         for conv in self.convs[:4]:
             x = ops.concatenate([x, ops.leaky_relu(conv(x), SLOPE)], axis=-1)
         return self.convs[4](x)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:3], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "growth": self.growth}
 
 
@@ -70,7 +74,7 @@ class FeatureEnhancement(keras.layers.Layer):
         defaults: 313,987.
     """
 
-    def __init__(self, width=64, activate=False, squeeze=1, **kwargs):
+    def __init__(self, width: int = 64, activate: bool = False, squeeze: int = 1, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.width, self.activate, self.squeeze = width, activate, squeeze
         policy = self.dtype_policy
@@ -89,7 +93,7 @@ class FeatureEnhancement(keras.layers.Layer):
             for k, size in enumerate((1, 3, 1))
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         outer = (None, None, None, input_shape[-1] * self.squeeze**2)
         inner = (None, None, None, self.width)
         self.dense_out = DenseBlock(
@@ -100,7 +104,7 @@ class FeatureEnhancement(keras.layers.Layer):
             conv.build(inner)
         self.dense_out.build(inner)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = x if self.squeeze == 1 else ops.space_to_depth(x, self.squeeze)
         y = self.dense_in(y)
         for conv in self.convs:
@@ -112,9 +116,9 @@ class FeatureEnhancement(keras.layers.Layer):
             y = ops.depth_to_space(y, self.squeeze)
         return x + RESIDUAL * ops.cast(y, x.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"width": self.width, "activate": self.activate, "squeeze": self.squeeze}
         return {**super().get_config(), **config}

@@ -1,8 +1,13 @@
 """Variable rate by gains (Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 
 class Gain(keras.layers.Layer):
@@ -18,12 +23,12 @@ class Gain(keras.layers.Layer):
     Output: [B, H, W, C].
     """
 
-    def __init__(self, initial, **kwargs):
+    def __init__(self, initial: Sequence[float], **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.initial = tuple(float(v) for v in initial)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         start = np.log(np.tile(np.float32(self.initial)[:, None], [1, channels]))
         self.log_gain = self.add_weight(
@@ -32,15 +37,15 @@ class Gain(keras.layers.Layer):
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(start, dtype=dtype),
         )
 
-    def call(self, latent, rung):
+    def call(self, latent: Tensor, rung: Tensor) -> Tensor:
         # Hat weights instead of a gather: the same formula interpolates and has a dense gradient.
         rungs = ops.arange(len(self.initial), dtype="float32")
         weight = ops.maximum(1.0 - ops.abs(rung[:, None] - rungs[None, :]), 0.0)  # [B, rungs]
         gain = ops.exp(ops.matmul(weight, self.log_gain))  # [B, C]
         return latent * gain[:, None, None, :]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial": self.initial}

@@ -1,8 +1,11 @@
 """Generalized divisive normalization (Balle, Laparra, Simoncelli, ICLR 2016/2017)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.bound import lower_bound
 
 PEDESTAL = 2.0**-36  # keeps the gradient of the square root alive at zero, as in TFC
@@ -26,13 +29,13 @@ class GDN(keras.layers.Layer):
     Raises: ValueError for another order.
     """
 
-    def __init__(self, inverse=False, order=2, **kwargs):
+    def __init__(self, inverse: bool = False, order: int = 2, **kwargs: Any):
         super().__init__(**kwargs)
         if order not in (1, 2):
             raise ValueError(f"`order` must be 1 or 2. Received: order={order}")
         self.inverse, self.order = inverse, order
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
 
         def beta_init(shape, dtype=None):
@@ -46,7 +49,7 @@ class GDN(keras.layers.Layer):
             name="gamma", shape=(channels, channels), initializer=gamma_init
         )
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         # The squares are taken in the variables' precision; bfloat16 would lose the pedestal.
         beta = self._value(self.beta, BETA_MIN)
         gamma = self._value(self.gamma, 0.0)
@@ -61,8 +64,8 @@ class GDN(keras.layers.Layer):
         bound = (minimum + PEDESTAL) ** 0.5
         return ops.square(lower_bound(ops.cast(stored, "float32"), bound)) - PEDESTAL
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "inverse": self.inverse, "order": self.order}

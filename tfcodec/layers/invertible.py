@@ -5,8 +5,13 @@ Every layer here has two methods that undo each other: calling it, and `inverse`
 float32: a chain of them in bfloat16 loses grey levels.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 SLOPE = 0.2  # of the leaky ReLU in the coupling's networks
 
@@ -17,20 +22,20 @@ class InvertibleConv1x1(keras.layers.Layer):
     Input and output: [B, H, W, C], float32. Parameters: C^2, no bias.
     """
 
-    def __init__(self, seed=0, **kwargs):
+    def __init__(self, seed: int = 0, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.seed = seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         start = keras.initializers.Orthogonal(seed=self.seed)
         self.kernel = self.add_weight(name="kernel", shape=(channels, channels), initializer=start)
 
-    def call(self, x, inverse=False):
+    def call(self, x: Tensor, inverse: bool = False) -> Tensor:
         return ops.matmul(x, self._inverse_kernel(x.dtype) if inverse else self.kernel)
 
-    def inverse(self, y):
+    def inverse(self, y: Tensor) -> Tensor:
         return self(y, inverse=True)
 
     def _inverse_kernel(self, dtype):
@@ -41,10 +46,10 @@ class InvertibleConv1x1(keras.layers.Layer):
         inverse = ops.matmul(inverse, 2.0 * identity - ops.matmul(kernel, inverse))
         return ops.cast(inverse, dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed}
 
 
@@ -65,12 +70,14 @@ class AffineCoupling(keras.layers.Layer):
     Raises: ValueError if `first` leaves a part without channels.
     """
 
-    def __init__(self, kernel_size=3, first=None, clamp=1.0, **kwargs):
+    def __init__(
+        self, kernel_size: int = 3, first: int | None = None, clamp: float = 1.0, **kwargs: Any
+    ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.kernel_size, self.first, self.clamp = kernel_size, first, clamp
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         a = max(1, channels // 4) if self.first is None else self.first
         if not 0 < a < channels:
@@ -111,22 +118,22 @@ class AffineCoupling(keras.layers.Layer):
     def _log_scale(self, name, x):
         return self.clamp * ops.tanh(0.5 * self._apply(name, x))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x1, x2 = x[..., : self.split], x[..., self.split :]
         y1 = x1 * ops.exp(self._log_scale("g2", x2)) + self._apply("h2", x2)
         y2 = x2 * ops.exp(self._log_scale("g1", y1)) + self._apply("h1", y1)
         return ops.concatenate([y1, y2], axis=-1)
 
-    def inverse(self, y):
+    def inverse(self, y: Tensor) -> Tensor:
         y1, y2 = y[..., : self.split], y[..., self.split :]
         x2 = (y2 - self._apply("h1", y1)) * ops.exp(-self._log_scale("g1", y1))
         x1 = (y1 - self._apply("h2", x2)) * ops.exp(-self._log_scale("g2", x2))
         return ops.concatenate([x1, x2], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"kernel_size": self.kernel_size, "first": self.first, "clamp": self.clamp}
         return {**super().get_config(), **config}
 
@@ -146,7 +153,13 @@ class InvertibleNetwork(keras.layers.Layer):
     Output: [B, H / s, W / s, C s^2] with s = squeeze ^ levels.
     """
 
-    def __init__(self, kernel_sizes=(5, 5, 3, 3), couplings=3, squeeze=1, **kwargs):
+    def __init__(
+        self,
+        kernel_sizes: Sequence[int] = (5, 5, 3, 3),
+        couplings: int = 3,
+        squeeze: int = 1,
+        **kwargs: Any,
+    ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.kernel_sizes, self.couplings = tuple(kernel_sizes), couplings
@@ -162,7 +175,7 @@ class InvertibleNetwork(keras.layers.Layer):
             for k, size in enumerate(self.kernel_sizes)
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         batch, height, width, channels = input_shape
         for level in self.levels:
             channels *= self.squeeze**2
@@ -170,7 +183,7 @@ class InvertibleNetwork(keras.layers.Layer):
             for layer in level:
                 layer.build((batch, height, width, channels))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         for level in self.levels:
             if self.squeeze > 1:
                 x = ops.space_to_depth(x, self.squeeze)
@@ -178,7 +191,7 @@ class InvertibleNetwork(keras.layers.Layer):
                 x = layer(x)
         return x
 
-    def inverse(self, y):
+    def inverse(self, y: Tensor) -> Tensor:
         for level in self.levels[::-1]:
             for layer in level[::-1]:
                 y = layer.inverse(y)
@@ -186,12 +199,12 @@ class InvertibleNetwork(keras.layers.Layer):
                 y = ops.depth_to_space(y, self.squeeze)
         return y
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         scale = self.squeeze ** len(self.levels)
         sides = (None if s is None else s // scale for s in input_shape[1:3])
         return (input_shape[0], *sides, input_shape[3] * scale**2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {
             "kernel_sizes": self.kernel_sizes,
             "couplings": self.couplings,

@@ -14,8 +14,11 @@ leave open are settled here: the kernel of the paths between is the layer's own 
 of the four paths has an activation (GDN) of its own, and the activation follows its convolution.
 """
 
+from typing import Any
+
 import keras
 
+from tfcodec.layers import PairOfShapes, Shape, Tensor
 from tfcodec.layers.conv import DownConv2D, UpConv2D
 
 
@@ -45,14 +48,14 @@ class OctaveConv2D(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        low_ratio=0.5,
-        cross_kernel_size=None,
-        activation=None,
-        use_bias=True,
-        **kwargs,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        low_ratio: float = 0.5,
+        cross_kernel_size: int | None = None,
+        activation: keras.layers.Layer | dict[str, Any] | None = None,
+        use_bias: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
@@ -87,7 +90,7 @@ class OctaveConv2D(keras.layers.Layer):
         config = {**activation.get_config(), "name": name, "dtype": self.dtype_policy}
         return type(activation).from_config(config)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape | PairOfShapes) -> None:
         high, low = _pair(input_shape)
         paths = [(self.high, high, "high")]
         inner = self.high.compute_output_shape(high)
@@ -106,7 +109,7 @@ class OctaveConv2D(keras.layers.Layer):
             conv.build(shape)
             self.acts[path].build(conv.compute_output_shape(shape))
 
-    def call(self, x):
+    def call(self, x: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
         high, low = x if isinstance(x, (tuple, list)) else (x, None)
         high = self.acts["high"](self.high(high))
         across = self.acts["high_to_low"](self.down(high)) if self.low_filters else None
@@ -117,7 +120,7 @@ class OctaveConv2D(keras.layers.Layer):
             return high
         return high, across if low is None else low + across
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape | PairOfShapes) -> Shape | PairOfShapes:
         high, _ = _pair(input_shape)
         high = self.high.compute_output_shape(high)
         if not self.low_filters:
@@ -125,7 +128,7 @@ class OctaveConv2D(keras.layers.Layer):
         sides = (None if side is None else -(-side // 2) for side in high[1:3])
         return high, (high[0], *sides, self.low_filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

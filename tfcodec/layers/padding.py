@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from tfcodec.layers import Tensor
 
-def pad_to_multiple(x, multiple, mode="constant"):
+
+def pad_to_multiple(x: Tensor, multiple: int, mode: str = "constant") -> Tensor:
     """Pads a map at the bottom and right until its sides are multiples of a number.
 
     Args:

@@ -1,7 +1,10 @@
 """Residual blocks (Cheng et al., CVPR 2020, in CompressAI's form; LIC-TCM, WeConvene, ICWEM)."""
 
+from typing import Any
+
 import keras
 
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 
@@ -15,7 +18,7 @@ class ResidualBlock(keras.layers.Layer):
     Output: [B, H, W, filters].
     """
 
-    def __init__(self, filters, slope=SLOPE, **kwargs):
+    def __init__(self, filters: int, slope: float = SLOPE, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters, self.slope = filters, slope
         options = dict(padding="same", dtype=self.dtype_policy)
@@ -23,7 +26,7 @@ class ResidualBlock(keras.layers.Layer):
         self.conv2 = keras.layers.Conv2D(filters, 3, name="conv2", **options)
         self.skip = keras.layers.Conv2D(filters, 1, name="skip", **options)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.conv1.build(input_shape)
         self.conv2.build((*input_shape[:3], self.filters))
         if input_shape[-1] == self.filters:
@@ -31,15 +34,15 @@ class ResidualBlock(keras.layers.Layer):
         else:
             self.skip.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = keras.ops.leaky_relu(self.conv1(x), self.slope)
         y = keras.ops.leaky_relu(self.conv2(y), self.slope)
         return y + (x if self.skip is None else self.skip(x))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:3], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "slope": self.slope}
 
 
@@ -50,7 +53,7 @@ class ResidualBlockDown(keras.layers.Layer):
     Output: [B, ceil(H / s), ceil(W / s), filters]; a stride of 1 leaves plain convolutions.
     """
 
-    def __init__(self, filters, strides=2, slope=SLOPE, **kwargs):
+    def __init__(self, filters: int, strides: int = 2, slope: float = SLOPE, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters, self.strides, self.slope = filters, strides, slope
         policy = self.dtype_policy
@@ -59,21 +62,21 @@ class ResidualBlockDown(keras.layers.Layer):
         self.gdn = GDN(dtype=policy, name="gdn")
         self.skip = DownConv2D(filters, 1, strides, dtype=policy, name="skip")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         inner = self.compute_output_shape(input_shape)
         self.down.build(input_shape)
         self.conv.build(inner)
         self.gdn.build(inner)
         self.skip.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = keras.ops.leaky_relu(self.down(x), self.slope)
         return self.gdn(self.conv(y)) + self.skip(x)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.down.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"filters": self.filters, "strides": self.strides, "slope": self.slope}
         return {**super().get_config(), **config}
 
@@ -90,7 +93,14 @@ class ResidualBlockUp(keras.layers.Layer):
     Output: [B, factor H, factor W, filters]; a factor of 1 leaves plain 3x3 convolutions.
     """
 
-    def __init__(self, filters, factor=2, slope=SLOPE, skip_kernel_size=3, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        factor: int = 2,
+        slope: float = SLOPE,
+        skip_kernel_size: int = 3,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.filters, self.factor, self.slope = filters, factor, slope
         self.skip_kernel_size = skip_kernel_size
@@ -100,21 +110,21 @@ class ResidualBlockUp(keras.layers.Layer):
         self.igdn = GDN(inverse=True, dtype=policy, name="igdn")
         self.skip = SubpixelConv2D(filters, skip_kernel_size, factor, dtype=policy, name="skip")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         inner = self.compute_output_shape(input_shape)
         self.up.build(input_shape)
         self.conv.build(inner)
         self.igdn.build(inner)
         self.skip.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = keras.ops.leaky_relu(self.up(x), self.slope)
         return self.igdn(self.conv(y)) + self.skip(x)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.up.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"filters": self.filters, "factor": self.factor, "slope": self.slope}
         config["skip_kernel_size"] = self.skip_kernel_size
         return {**super().get_config(), **config}

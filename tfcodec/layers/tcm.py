@@ -1,9 +1,12 @@
 """Blocks that mix convolution and window attention (LIC-TCM: Liu, Sun, Katto, "Learned Image
 Compression with Mixed Transformer-CNN Architectures", CVPR 2023; arXiv 2303.14978)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.attention import SwinBlock, window_mask
 from tfcodec.layers.residual import ResidualBlock
 
@@ -22,12 +25,19 @@ class TCMBlock(keras.layers.Layer):
     Input and output: [B, H, W, C], C even.
     """
 
-    def __init__(self, head_dim, window=8, shifted=False, aligned=False, **kwargs):
+    def __init__(
+        self,
+        head_dim: int,
+        window: int = 8,
+        shifted: bool = False,
+        aligned: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.head_dim, self.window = head_dim, window
         self.shifted, self.aligned = shifted, aligned
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels, policy = input_shape[-1], self.dtype_policy
         if channels % 2:
             raise ValueError(f"channels must be even. Received: shape {tuple(input_shape)}")
@@ -48,15 +58,15 @@ class TCMBlock(keras.layers.Layer):
         self.conv.build(half)
         self.swin.build(half)
 
-    def call(self, x, shift_mask=None):
+    def call(self, x: Tensor, shift_mask: Tensor | None = None) -> Tensor:
         local, distant = ops.split(self.mix_in(x), 2, axis=-1)
         local, distant = self.conv(local) + local, self.swin(distant, shift_mask)
         return x + self.mix_out(ops.concatenate([local, distant], axis=-1))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "head_dim": self.head_dim,
@@ -69,7 +79,7 @@ class TCMBlock(keras.layers.Layer):
 class Bottleneck(keras.layers.Layer):
     """relu(x + conv1(relu(conv3(relu(conv1(x)))))), half as wide inside."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels, policy = input_shape[-1], self.dtype_policy
         inner = (*input_shape[:3], channels // 2)
         self.conv1 = keras.layers.Conv2D(inner[-1], 1, dtype=policy, name="conv1")
@@ -79,11 +89,11 @@ class Bottleneck(keras.layers.Layer):
         self.conv2.build(inner)
         self.conv3.build(inner)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = ops.relu(self.conv2(ops.relu(self.conv1(x))))
         return ops.relu(x + self.conv3(y))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
@@ -106,7 +116,14 @@ class ContextAttention(keras.layers.Layer):
 
     window = 8
 
-    def __init__(self, filters, body="swin", width=128, aligned=False, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        body: str = "swin",
+        width: int = 128,
+        aligned: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if body not in ("swin", "residual"):
             raise ValueError(f"`body` must be 'swin' or 'residual'. Received: {body!r}")
@@ -127,13 +144,13 @@ class ContextAttention(keras.layers.Layer):
         else:
             self.blocks = [ResidualBlock(width, dtype=policy, name=f"block{k}") for k in range(2)]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         inner = (*input_shape[:3], self.width)
         self.conv_in.build(input_shape)
         for layer in (*self.blocks, *self.trunk, *self.gate, self.conv_gate, self.conv_out):
             layer.build(inner)
 
-    def call(self, x, shift_mask=None):
+    def call(self, x: Tensor, shift_mask: Tensor | None = None) -> Tensor:
         t = self.conv_in(x)
         gate = self.blocks[0](t)
         gate = self.blocks[1](gate, shift_mask) if self.body == "swin" else self.blocks[1](gate)
@@ -144,16 +161,16 @@ class ContextAttention(keras.layers.Layer):
             trunk = block(trunk)
         return self.conv_out(trunk * ops.sigmoid(self.conv_gate(gate)) + t)
 
-    def shift_mask(self, x):
+    def shift_mask(self, x: Tensor) -> Tensor | None:
         """The `window_mask` that its calls on maps of the size of x share, or None."""
         if self.body != "swin":
             return None
         return window_mask(*ops.shape(x)[1:3], self.window, shifted=True)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:3], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

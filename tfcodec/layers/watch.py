@@ -3,15 +3,18 @@
 import contextlib
 import contextvars
 import threading
+from collections.abc import Callable, Iterator
 
 import keras
+
+from tfcodec.layers import Tensor
 
 _watchers = contextvars.ContextVar("watchers", default=())
 _lock, _blocks, _call = threading.Lock(), 0, keras.layers.Layer.__call__
 
 
 @contextlib.contextmanager
-def watching(watch):
+def watching(watch: Callable[[keras.layers.Layer, tuple, Tensor], Tensor | None]) -> Iterator[None]:
     """Inside the block every call of a layer, on this thread, is told to `watch`; innermost first.
 
     Blocks may be nested, and other threads do not notice.

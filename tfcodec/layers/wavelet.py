@@ -17,10 +17,14 @@ second along the height (l low, h high). Haar's of the block [[a, b], [c, d]] ar
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from tfcodec.layers import Shape, Tensor
 
 BOUNDARIES = ("symmetric", "periodic")
 
@@ -36,8 +40,8 @@ class Lifting:
         jpeg2000   gains 1 and 2 there
     """
 
-    steps: tuple
-    scales: dict
+    steps: tuple[tuple[str, float], ...]
+    scales: dict[str, tuple[float, float]]
 
 
 K = 1.230174104914001  # of CDF 9/7, ISO/IEC 15444-1
@@ -74,7 +78,9 @@ WAVELETS = {
 }
 
 
-def dwt(x, axis, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def dwt(
+    x: Tensor, axis: int, wavelet: str = "9/7", boundary: str = "symmetric", scaling: str = "unit"
+) -> tuple[Tensor, Tensor]:
     """One level of the transform along one axis.
 
     Args:
@@ -97,7 +103,14 @@ def dwt(x, axis, wavelet="9/7", boundary="symmetric", scaling="unit"):
     return ops.cast(k_low * even, dtype), ops.cast(k_high * odd, dtype)
 
 
-def idwt(low, high, axis, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def idwt(
+    low: Tensor,
+    high: Tensor,
+    axis: int,
+    wavelet: str = "9/7",
+    boundary: str = "symmetric",
+    scaling: str = "unit",
+) -> Tensor:
     """Inverse of `dwt` with the same arguments."""
     lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
     dtype = low.dtype
@@ -107,14 +120,21 @@ def idwt(low, high, axis, wavelet="9/7", boundary="symmetric", scaling="unit"):
     return ops.cast(_interleave(even, odd, axis), dtype)
 
 
-def dwt2(x, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def dwt2(
+    x: Tensor, wavelet: str = "9/7", boundary: str = "symmetric", scaling: str = "unit"
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """[B, H, W, C], H and W even, to the bands (ll, lh, hl, hh), each [B, H/2, W/2, C]."""
     low, high = dwt(x, 2, wavelet, boundary, scaling)
     (ll, lh), (hl, hh) = (dwt(band, 1, wavelet, boundary, scaling) for band in (low, high))
     return ll, lh, hl, hh
 
 
-def idwt2(bands, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def idwt2(
+    bands: Sequence[Tensor],
+    wavelet: str = "9/7",
+    boundary: str = "symmetric",
+    scaling: str = "unit",
+) -> Tensor:
     """Inverse of `dwt2`: (ll, lh, hl, hh) to [B, H, W, C]."""
     ll, lh, hl, hh = bands
     low = idwt(ll, lh, 1, wavelet, boundary, scaling)
@@ -122,7 +142,9 @@ def idwt2(bands, wavelet="9/7", boundary="symmetric", scaling="unit"):
     return idwt(low, high, 2, wavelet, boundary, scaling)
 
 
-def wavedec2(x, levels, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def wavedec2(
+    x: Tensor, levels: int, wavelet: str = "9/7", boundary: str = "symmetric", scaling: str = "unit"
+) -> list[Tensor]:
     """Several levels: [B, H, W, C], sides multiples of 2^levels, to 3 levels + 1 bands.
 
     Returns: a list [ll of the last level, lh, hl, hh of the last level, .., lh, hl, hh of the
@@ -135,7 +157,12 @@ def wavedec2(x, levels, wavelet="9/7", boundary="symmetric", scaling="unit"):
     return [x, *bands]
 
 
-def waverec2(bands, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def waverec2(
+    bands: Sequence[Tensor],
+    wavelet: str = "9/7",
+    boundary: str = "symmetric",
+    scaling: str = "unit",
+) -> Tensor:
     """Inverse of `wavedec2`."""
     x = bands[0]
     for k in range(1, len(bands), 3):
@@ -143,7 +170,9 @@ def waverec2(bands, wavelet="9/7", boundary="symmetric", scaling="unit"):
     return x
 
 
-def wavedec3(x, levels, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def wavedec3(
+    x: Tensor, levels: int, wavelet: str = "9/7", boundary: str = "symmetric", scaling: str = "unit"
+) -> tuple[list[Tensor], list[Tensor]]:
     """Along the channels once, then `wavedec2` of both halves (3DM-WeConvene, arXiv 2504.04658).
 
     x: [B, H, W, C], C even. Returns: (bands of the low channels, bands of the high channels), each
@@ -153,7 +182,13 @@ def wavedec3(x, levels, wavelet="9/7", boundary="symmetric", scaling="unit"):
     return tuple(wavedec2(half, levels, wavelet, boundary, scaling) for half in halves)
 
 
-def waverec3(low, high, wavelet="9/7", boundary="symmetric", scaling="unit"):
+def waverec3(
+    low: Sequence[Tensor],
+    high: Sequence[Tensor],
+    wavelet: str = "9/7",
+    boundary: str = "symmetric",
+    scaling: str = "unit",
+) -> Tensor:
     """Inverse of `wavedec3`."""
     halves = (waverec2(bands, wavelet, boundary, scaling) for bands in (low, high))
     return idwt(*halves, 3, wavelet, boundary, scaling)
@@ -170,13 +205,13 @@ class Transform2D(keras.layers.Layer):
     Output: the bands (ll, lh, hl, hh), each [B, H/2, W/2, C].
     """
 
-    def __init__(self, wavelet="haar", **kwargs):
+    def __init__(self, wavelet: str = "haar", **kwargs: Any):
         super().__init__(**kwargs)
         if wavelet != "taps":
             _lookup(wavelet, "symmetric", "unit")
         self.wavelet = wavelet
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if self.wavelet == "taps":
             for name in ("analysis_taps", "synthesis_taps"):
                 weight = self.add_weight(
@@ -184,14 +219,14 @@ class Transform2D(keras.layers.Layer):
                 )
                 setattr(self, name, weight)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if self.wavelet != "taps":
             return dwt2(x, self.wavelet)
         corners = ops.split(ops.space_to_depth(x, 2), 4, axis=-1)  # a, b, c, d
         taps = ops.reshape(ops.cast(self.analysis_taps, x.dtype), (4, 4))
         return tuple(sum(taps[k, p] * corners[p] for p in range(4)) for k in range(4))
 
-    def inverse(self, bands):
+    def inverse(self, bands: Sequence[Tensor]) -> Tensor:
         """(ll, lh, hl, hh) to [B, H, W, C]."""
         if self.wavelet != "taps":
             return idwt2(bands, self.wavelet)
@@ -199,12 +234,12 @@ class Transform2D(keras.layers.Layer):
         corners = [sum(taps[k, p] * bands[k] for k in range(4)) for p in range(4)]
         return ops.depth_to_space(ops.concatenate(corners, axis=-1), 2)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> tuple[Shape, Shape, Shape, Shape]:
         batch, height, width, channels = input_shape
         height, width = (None if side is None else side // 2 for side in (height, width))
         return ((batch, height, width, channels),) * 4
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "wavelet": self.wavelet}
 
 
@@ -219,30 +254,30 @@ class Bands(keras.layers.Layer):
     Output: [B, H/2, W/2, 4 C]: ll, lh, hl, hh, in this order.
     """
 
-    def __init__(self, wavelet="haar", channels=False, **kwargs):
+    def __init__(self, wavelet: str = "haar", channels: bool = False, **kwargs: Any):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.wavelet, self.channels = wavelet, channels
         self.transform = Transform2D(wavelet, dtype=self.dtype_policy, name="transform")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.transform.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if self.channels:
             x = ops.concatenate(dwt(x, 3, self.wavelet), axis=-1)
         return ops.concatenate(self.transform(x), axis=-1)
 
-    def inverse(self, bands):
+    def inverse(self, bands: Tensor) -> Tensor:
         """[B, H/2, W/2, 4 C] to [B, H, W, C]."""
         x = self.transform.inverse(ops.split(bands, 4, axis=-1))
         return idwt(*ops.split(x, 2, axis=-1), 3, self.wavelet) if self.channels else x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         (batch, height, width, channels), *_ = self.transform.compute_output_shape(input_shape)
         return (batch, height, width, 4 * channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "wavelet": self.wavelet, "channels": self.channels}
 
 

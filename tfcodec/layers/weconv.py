@@ -8,10 +8,12 @@ multi-level form (3DM-WeConvene; arXiv 2504.04658), bare and inside resampling b
 """
 
 from functools import partial
+from typing import Any
 
 import keras
 from keras import ops
 
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.padding import pad_to_multiple
@@ -53,13 +55,13 @@ class WeConv(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        wavelet="haar",
-        norm="gdn",
-        high_kernel=3,
-        order=2,
-        aligned=False,
-        **kwargs,
+        filters: int,
+        wavelet: str = "haar",
+        norm: str = "gdn",
+        high_kernel: int = 3,
+        order: int = 2,
+        aligned: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters, self.wavelet, self.norm = filters, wavelet, norm
@@ -72,7 +74,7 @@ class WeConv(keras.layers.Layer):
         self.norm_low = _norm(norm, order, "norm_low", policy)
         self.norm_high = _norm(norm, order, "norm_high", policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.transform.build(input_shape)
         self.low.build((None, None, None, channels))
@@ -81,7 +83,7 @@ class WeConv(keras.layers.Layer):
             self.norm_low.build((None, None, None, self.filters))
             self.norm_high.build((None, None, None, 3 * self.filters))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         height, width = ops.shape(x)[1:3]
         if not self.aligned:
             x = pad_to_multiple(x, 2, "symmetric")
@@ -92,10 +94,10 @@ class WeConv(keras.layers.Layer):
         y = self.transform.inverse((low, *ops.split(high, 3, axis=-1)))
         return y if self.aligned else y[:, :height, :width, :]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:3], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -131,14 +133,14 @@ class WeConv3D(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        wavelet="9/7",
-        levels=2,
-        norm="gdn",
-        high_kernel=1,
-        order=2,
-        aligned=False,
-        **kwargs,
+        filters: int,
+        wavelet: str = "9/7",
+        levels: int = 2,
+        norm: str = "gdn",
+        high_kernel: int = 1,
+        order: int = 2,
+        aligned: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if filters % 2:
@@ -159,7 +161,7 @@ class WeConv3D(keras.layers.Layer):
         ]
         self.norm_after = _norm(norm, order, "norm_after", policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if input_shape[-1] % 2:
             raise ValueError(f"channels must be even. Received: shape {tuple(input_shape)}")
         for conv in self.convs:
@@ -167,7 +169,7 @@ class WeConv3D(keras.layers.Layer):
         if self.norm_after is not None:
             self.norm_after.build((None, None, None, self.filters))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         height, width = ops.shape(x)[1:3]
         if not self.aligned:
             x = pad_to_multiple(x, 2**self.levels, "symmetric")
@@ -178,10 +180,10 @@ class WeConv3D(keras.layers.Layer):
             y = y[:, :height, :width, :]
         return y if self.norm_after is None else self.norm_after(y)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:3], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -194,7 +196,15 @@ class WeConv3D(keras.layers.Layer):
         }
 
 
-def wavelet_conv(filters, wavelet, levels, norm, policy, name, **options):
+def wavelet_conv(
+    filters: int,
+    wavelet: str,
+    levels: int | None,
+    norm: str,
+    policy: str | keras.DTypePolicy,
+    name: str,
+    **options: Any,
+) -> WeConv | WeConv3D:
     """`WeConv` for levels None, else `WeConv3D` of that many levels."""
     options = dict(wavelet=wavelet, norm=norm, dtype=policy, name=name, **options)
     if levels is None:
@@ -252,7 +262,14 @@ class WeConvDown(_Resampling):
     Output: [B, H / 2, W / 2, filters].
     """
 
-    def __init__(self, filters, wavelet="haar", levels=None, slope=SLOPE, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        wavelet: str = "haar",
+        levels: int | None = None,
+        slope: float = SLOPE,
+        **kwargs: Any,
+    ):
         down = partial(DownConv2D, filters, 3, name="down")
         skip = partial(DownConv2D, filters, 1)
         super().__init__(down, skip, "gdn", filters, wavelet, levels, slope, **kwargs)
@@ -268,7 +285,14 @@ class WeConvUp(_Resampling):
     Output: [B, 2 H, 2 W, filters].
     """
 
-    def __init__(self, filters, wavelet="haar", levels=None, slope=SLOPE, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        wavelet: str = "haar",
+        levels: int | None = None,
+        slope: float = SLOPE,
+        **kwargs: Any,
+    ):
         up = partial(SubpixelConv2D, filters, 3, name="up")
         skip = partial(SubpixelConv2D, filters, 3)
         super().__init__(up, skip, "igdn", filters, wavelet, levels, slope, **kwargs)

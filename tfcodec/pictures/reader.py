@@ -134,7 +134,7 @@ def _decode(file, name: str, max_pixels: int) -> Picture:
         if width * height > max_pixels:
             raise InputError(
                 f"{name}: {width}x{height} is {width * height} pixels, more than the limit of "
-                f"{max_pixels}; raise it with --max_pixels"
+                f"{max_pixels}; raise it with max_pixels"
             )
         if excess := exceeds(height, width, max_pixels):
             raise InputError(f"{name}: has {excess}")

@@ -23,6 +23,7 @@ carries; they are put in place and the carries carried on for all lanes together
 
 import functools
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -46,7 +47,7 @@ class StockTables(tf.Module):
         bisected: rows that are bisected. Row 0, which pads, works both ways.
     """
 
-    def __init__(self, tables: CodingTables, bisected=()):
+    def __init__(self, tables: CodingTables, bisected: Sequence[int] = ()):
         super().__init__()
         bisected = np.array(sorted({0, *bisected}))
         inverted = np.setdiff1d(np.arange(1, tables.sizes.size), bisected)
@@ -70,18 +71,18 @@ class StockTables(tf.Module):
         self._inverse = _InverseTable(rows.size * TOTAL, self.entries, self.marks)
 
     @property
-    def inverse(self):
+    def inverse(self) -> tf.Tensor:
         """int32 [rows * 2^16]: the entry that holds q at `places[row] + q`."""
         return self._inverse.read()
 
-    def to_entries(self, indexes, symbols):
+    def to_entries(self, indexes: tf.Tensor, symbols: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `CodingTables.to_entries`; for symbols within +-32767."""
         entries = symbols - tf.gather(self.offsets, indexes)
         escape = tf.gather(self.sizes, indexes) - 1
         escaped = (entries < 0) | (entries >= escape)
         return tf.where(escaped, escape, entries), escaped
 
-    def from_entries(self, indexes, entries):
+    def from_entries(self, indexes: tf.Tensor, entries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As `CodingTables.from_entries`."""
         escaped = tf.equal(entries, tf.gather(self.sizes, indexes) - 1)
         return entries + tf.gather(self.offsets, indexes), escaped
@@ -154,7 +155,14 @@ class StockDecoder(_Coder):
         compiled: whether XLA compiles the loops, once for each shape of a few common ones.
     """
 
-    def __init__(self, tables, payload, lengths, escapes, compiled=False):
+    def __init__(
+        self,
+        tables: StockTables,
+        payload: tf.Tensor,
+        lengths: tf.Tensor,
+        escapes: tf.Tensor,
+        compiled: bool = False,
+    ):
         self._tables, self._compiled = tables, compiled
         self._lanes = tf.size(lengths)
         self._words, first, self._last = _words(payload, lengths)
@@ -172,7 +180,7 @@ class StockDecoder(_Coder):
         )
         self._escapes = tf.concat([escapes, [0]], 0)
 
-    def read(self, indexes, bisect=False):
+    def read(self, indexes: tf.Tensor, bisect: bool = False) -> tf.Tensor:
         """The symbols of the next step, int32 of the shape of `indexes`, which are int32 too.
 
         Indexes must be rows of the model, and `bisect` what `StockTables` was told of them. If the
@@ -182,7 +190,7 @@ class StockDecoder(_Coder):
         symbols, escaped = self._tables.from_entries(indexes, self._read(indexes, loop, bisect))
         return self._fill(symbols, escaped)
 
-    def read_binary(self, indexes):
+    def read_binary(self, indexes: tf.Tensor) -> tf.Tensor:
         """The next entries of rows of two entries, int32; the rows must be bisected ones."""
         return self._read(indexes, functools.partial(self._bisect, 1), bisect=True)
 
@@ -202,7 +210,7 @@ class StockDecoder(_Coder):
         entries = tf.reshape(numbers - tf.gather(tables.starts, rows), [-1])
         return tf.reshape(entries[: tf.size(indexes)], tf.shape(indexes))
 
-    def finish(self):
+    def finish(self) -> tf.Tensor:
         """How many escapes the symbols used, int32; a sound file has as many."""
         return self.state[-1]
 
@@ -292,20 +300,20 @@ class StockEncoder(_Coder):
         compiled: whether XLA compiles the loop, once for each shape of a few common ones.
     """
 
-    def __init__(self, tables, lanes, compiled=False):
+    def __init__(self, tables: StockTables, lanes: int | tf.Tensor, compiled: bool = False):
         self._tables, self._lanes, self._compiled = tables, lanes, compiled
         self.state = tuple(  # bounds of the entries, flat, and escapes, of each call
             tf.TensorArray(dtype, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
             for dtype in (tf.int64, tf.int32)
         )
 
-    def write(self, indexes, symbols):
+    def write(self, indexes: tf.Tensor, symbols: tf.Tensor) -> None:
         """Takes the symbols of one step, int32 of any one shape, within +-32767."""
         indexes, symbols = tf.reshape(indexes, [-1]), tf.reshape(symbols, [-1])
         entries, escaped = self._tables.to_entries(indexes, symbols)
         self._write(indexes, entries, tf.boolean_mask(symbols, escaped))
 
-    def write_binary(self, indexes, entries):
+    def write_binary(self, indexes: tf.Tensor, entries: tf.Tensor) -> None:
         """Takes entries of rows of two entries, int32 [n]."""
         self._write(indexes, entries, tf.zeros([0], tf.int32))
 
@@ -318,7 +326,7 @@ class StockEncoder(_Coder):
             for array, part in zip(self.state, (bounds, escapes), strict=True)
         )
 
-    def finish(self):
+    def finish(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(payload uint8 [n], lengths int64 [S], escapes int32 [m]), as `StockDecoder` takes."""
         loop = _encode
         if self._compiled:

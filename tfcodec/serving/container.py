@@ -6,6 +6,8 @@ container.py. What follows the fault is computed from clamped places and thrown 
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +32,7 @@ _LANES = 10  # log2 of the bytes that the CRC takes at a time
 _BYTES = np.array([bytes([value]) for value in range(256)], object)
 
 
-def within(height, width, max_pixels):
+def within(height: tf.Tensor, width: tf.Tensor, max_pixels: int) -> tf.Tensor:
     """Whether `container.exceeds` has no objection; tensors of int64, at most 35 bits each."""
     height, width = (tf.minimum(tf.cast(side, tf.int64), 2**31) for side in (height, width))
     sound = height * width <= max_pixels
@@ -42,7 +44,9 @@ def _padded(height, width):
     return tf.maximum(height, PADDED_SIDE) * tf.maximum(width, PADDED_SIDE)
 
 
-def unpack(data, max_pixels, max_bytes):
+def unpack(
+    data: tf.Tensor, max_pixels: int, max_bytes: int
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """The fields of a file.
 
     Args:
@@ -147,7 +151,7 @@ def _read_lanes(reader, coding, payload):
     return payload, lengths
 
 
-def pack(fields):
+def pack(fields: dict[str, Any]) -> tf.Tensor:
     """The bytes of a file of coder 0, a string scalar; the same bytes as container.py gives.
 
     Args: fields, as `unpack` returns them; fingerprint, profile, quality may be numpy integers.
@@ -192,7 +196,7 @@ def pack(fields):
     return tf.strings.reduce_join(tf.gather(tf.constant(_BYTES), body))
 
 
-def symbols_checksum(arrays):
+def symbols_checksum(arrays: Sequence[tf.Tensor]) -> tf.Tensor:
     """As `container.symbols_checksum`, int64."""
     symbols = tf.concat([tf.reshape(array, [-1]) for array in arrays], 0)
     x = tf.range(tf.size(symbols, tf.int64)) * CHECKSUM_MIX[0] % 2**32
@@ -206,7 +210,7 @@ def _xor_shifted(x, bits):
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, bits))
 
 
-def crc32(data):
+def crc32(data: tf.Tensor) -> tf.Tensor:
     """CRC-32 of uint8 [n], n >= 4, as int64.
 
     The CRC is linear over GF(2): that of a string is the sum of those of its bytes, each advanced

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -22,13 +23,13 @@ WARMUP = "assets.extra/tf_serving_warmup_requests"
 
 
 def export(
-    info,
-    directory,
-    max_pixels=DEFAULT_MAX_PIXELS,
-    max_turns=DEFAULT_MAX_TURNS,
-    xla=False,
-    progress=lambda what, done=None, count=None: None,
-):
+    info: installed.ModelInfo,
+    directory: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_turns: int = DEFAULT_MAX_TURNS,
+    xla: bool = False,
+    progress: Callable[..., None] = lambda what, done=None, count=None: None,
+) -> installed.ModelInfo:
     """Writes the export `info` with signatures for TF Serving; `directory` must not exist.
 
     Args:

@@ -20,6 +20,7 @@ from tfcodec.coding.mixtures import (
     is_open,
     value,
 )
+from tfcodec.serving.coder import StockDecoder, StockEncoder
 
 MAX_QUESTIONS = 32  # to a symbol: two, then 15 that double the distance and 15 that halve
 
@@ -38,7 +39,7 @@ class StockMixturePrior:
     tables: tf.Tensor
     mu = 0.0
 
-    def encode(self, symbols, coder):
+    def encode(self, symbols: tf.Tensor, coder: StockEncoder) -> None:
         """Has a `StockEncoder` write int32 symbols of the step's shape."""
         flat = tf.cast(tf.reshape(symbols, [-1]), tf.int64)
 
@@ -49,7 +50,7 @@ class StockMixturePrior:
 
         self._rounds(coder, answer)
 
-    def decode(self, shape, coder):
+    def decode(self, shape: tuple, coder: StockDecoder) -> tf.Tensor:
         """The symbols of the step, int32, from a `StockDecoder`."""
         found = self._rounds(coder, lambda indexes, *_: coder.read_binary(indexes) > 0)
         return tf.reshape(found, shape)

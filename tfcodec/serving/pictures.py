@@ -20,7 +20,7 @@ def _or_nothing(function, data, nothing):
     return results.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
 
 
-def read_picture(data, max_pixels):
+def read_picture(data: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """A PNG or JPEG as pixels uint8 [H, W, C], whether one channel means colour, and error."""
     faults = Faults()
     head = tf.io.decode_raw(tf.strings.substr(tf.strings.join([data, bytes(33)]), 0, 33), tf.uint8)
@@ -66,7 +66,7 @@ def _decode_jpeg(data):
     return tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE")
 
 
-def read_alpha(data, height, width):
+def read_alpha(data: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """`pictures.alpha_from_png` in a graph: alpha uint8 [H, W, 1] and error."""
     faults = Faults()
     octets = tf.io.decode_raw(data, tf.uint8)

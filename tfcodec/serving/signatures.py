@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tfcodec.codec import Codec
 from tfcodec.coding import mixtures, wavefront
 from tfcodec.coding.format import (
     MAX_BYTES_PER_PIXEL,
@@ -33,7 +34,7 @@ class Server(tf.Module):
     Args: see `export`; the model is a `codec.Codec`.
     """
 
-    def __init__(self, model, max_pixels, max_turns, xla):
+    def __init__(self, model: Codec, max_pixels: int, max_turns: int, xla: bool):
         super().__init__()
         self._config, self._exported = model.info.config, model.exported
         self._fingerprint = np.frombuffer(model.info.fingerprint, np.uint8)

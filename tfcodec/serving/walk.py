@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,8 @@ from tfcodec.coding.format import (
     MAX_SYMBOL,
     SERVING_SYMBOLS,
 )
+from tfcodec.exports import loaded
+from tfcodec.serving.coder import StockDecoder, StockEncoder
 from tfcodec.serving.mixtures import StockMixturePrior
 
 
@@ -23,10 +27,18 @@ class ExportedInGraph:
     picture's size, are a loop before the end.
     """
 
-    def __init__(self, server, parts, visitor, shapes):
+    def __init__(
+        self,
+        server: tf.Module,
+        parts: list[dict],
+        visitor: "GraphEncoder | GraphDecoder",
+        shapes: list[tuple[tf.Tensor, tuple]],
+    ):
         self._server, self._parts, self._visitor, self._shapes = server, parts, visitor, shapes
 
-    def step(self, k, state, symbols):
+    def step(
+        self, k: int, state: dict, symbols: tf.Tensor | None
+    ) -> tuple[dict, "GraphTablePrior | StockMixturePrior"]:
         server, part = self._server, self._parts[min(k, len(self._parts) - 1)]
         given = () if k == 0 else (state, symbols)
         state, mu, indexes = server.steps[k](*given)
@@ -37,7 +49,7 @@ class ExportedInGraph:
         indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
         return state, GraphTablePrior(mu, indexes, server.bisected[k])
 
-    def finish(self, state, symbols):
+    def finish(self, state: dict, symbols: tf.Tensor) -> Any:
         if self._parts[-1].get("wavefront"):
             state, symbols = self._wavefronts(state, symbols)
         return self._server.finish(state, symbols)
@@ -68,10 +80,10 @@ class GraphTablePrior:
     indexes: tf.Tensor
     bisected: bool
 
-    def encode(self, symbols, coder):
+    def encode(self, symbols: tf.Tensor, coder: StockEncoder) -> None:
         coder.write(tf.broadcast_to(self.indexes, tf.shape(symbols)), symbols)
 
-    def decode(self, shape, coder):
+    def decode(self, shape: tuple, coder: StockDecoder) -> tf.Tensor:
         return coder.read(tf.broadcast_to(self.indexes, shape), self.bisected)
 
 
@@ -94,11 +106,13 @@ class _Visitor:
 class GraphEncoder(_Visitor):
     """`walk.StepEncoder` of tensors; latents: of each part, as the analysis gives them."""
 
-    def __init__(self, coder, parts, latents):
+    def __init__(self, coder: StockEncoder, parts: list[dict], latents: Sequence[tf.Tensor]):
         super().__init__(coder, parts)
         self.latents = latents
 
-    def code(self, k, t, prior):
+    def code(
+        self, k: int, t: int | tf.Tensor, prior: GraphTablePrior | StockMixturePrior
+    ) -> tf.Tensor:
         """The symbols of part k, or of its wavefront t."""
         latent = self.latents[k]
         if self.parts[k].get("wavefront"):
@@ -116,20 +130,22 @@ class GraphEncoder(_Visitor):
 class GraphDecoder(_Visitor):
     """`walk.StepDecoder` of tensors; shapes: of a step of each part."""
 
-    def __init__(self, coder, parts, shapes):
+    def __init__(self, coder: StockDecoder, parts: list[dict], shapes: list[tuple]):
         super().__init__(coder, parts)
         self.shapes = shapes
 
-    def code(self, k, t, prior):
+    def code(
+        self, k: int, t: int | tf.Tensor, prior: GraphTablePrior | StockMixturePrior
+    ) -> tf.Tensor:
         symbols = prior.decode(self.shapes[k], self.coder)
         return tf.ensure_shape(symbols, [1, None, None, self.parts[k]["channels"]])
 
 
-def is_mixture(part):
+def is_mixture(part: dict) -> bool:
     return part.get("coding") == "mixture"
 
 
-def bisected_rows(exported):
+def bisected_rows(exported: loaded.Exported) -> tuple[list[bool], list[int]]:
     """Which parts' rows are bisected, and all these rows: where one row serves a channel and
     symbols are few, and where rows are binary decisions.
 
@@ -151,12 +167,12 @@ def bisected_rows(exported):
     return steps, np.unique(np.concatenate(rows)).tolist()
 
 
-def count_elements(shape):
+def count_elements(shape: tuple) -> tf.Tensor:
     """Elements of a shape of int32 tensors, int64."""
     return functools.reduce(lambda a, b: a * tf.cast(b, tf.int64), shape, tf.constant(1, tf.int64))
 
 
-def serving_lanes(symbols):
+def serving_lanes(symbols: tf.Tensor) -> tf.Tensor:
     """`coding.serving_lanes` of an int64 tensor."""
     powers = tf.constant([1 << k for k in range(MAX_LANES.bit_length())], tf.int64)
     enough = powers * SERVING_SYMBOLS >= symbols

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcodec import checkpoint, optimizer
+from tfcodec.training import checkpoint, optimizer
 
 RATE = 1e-4
-SCRIPT = pathlib.Path(__file__).parent / "training_process.py"
+SCRIPT = pathlib.Path(__file__).parent.parent / "training_process.py"
 
 
 def _run(backend, **order):
@@ -77,7 +77,7 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(pictures,
 
     from training_process import trainer_of
 
-    from tfcodec import training
+    from tfcodec.training import trainer as training
 
     trainer = trainer_of({**order, "init_from": start})
     weights, _ = checkpoint.read(start)

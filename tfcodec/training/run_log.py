@@ -78,7 +78,7 @@ class Log:
 
     Records of steps after `step`, of a run that was killed there, are taken out first.
 
-    Args: events: a function of (step, {name: number or pictures}), see `training_tf.events`.
+    Args: events: a function of (step, {name: number or pictures}), see `backend_tensorflow.events`.
     """
 
     def __init__(self, run_dir, step, events):

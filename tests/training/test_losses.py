@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcodec import losses, metrics
+from tfcodec import metrics
+from tfcodec.training import losses
 
 X = np.random.default_rng(0).integers(0, 256, [3, 8, 8, 3], dtype=np.uint8)
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from tfcodec import checkpoint
 from tfcodec.errors import InputError
+from tfcodec.training import checkpoint
 
 ARRAYS = {"a/b": np.arange(6.0).reshape(2, 3), "c": np.int32(7), "large": np.zeros(3 << 20)}
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcodec import checkpoint
+from tfcodec.training import checkpoint
 
-SCRIPT = pathlib.Path(__file__).parent / "training_process.py"
+SCRIPT = pathlib.Path(__file__).parent.parent / "training_process.py"
 STEPS = 40
 CLOCKS = {
     "seconds_per_step",

@@ -2,7 +2,7 @@
 
 One step is: a plan (which crops, rungs and noise, a function of seed and step), the rate-distortion
 objective, its gradient, and an update that is a pure function of values (`optimizer`). How a step
-is compiled and spread over devices is the backend's: `training_tf`, `training_jax`.
+is compiled and spread over devices is the backend's: `backend_tensorflow`, `backend_jax`.
 """
 
 import contextlib
@@ -18,14 +18,20 @@ import numpy as np
 from absl import logging
 from keras import ops
 
-from tfcodec import checkpoint, data, losses, metrics, models, run_log
+from tfcodec import metrics, models
 from tfcodec.errors import InputError
-from tfcodec.optimizer import RULES, Optimizer
-from tfcodec.settings import Clock, Schedule, Settings
+from tfcodec.training import checkpoint, losses, run_log
+from tfcodec.training import pictures as data
+from tfcodec.training.optimizer import RULES, Optimizer
+from tfcodec.training.settings import Clock, Schedule, Settings
 
 # Another value changes what a continued run computes.
 CURVE = ("batch_size", "crop", "distortion", "rate_weights", "precision", "seed")
 
+BACKENDS = {
+    "tensorflow": "tfcodec.training.backend_tensorflow",
+    "jax": "tfcodec.training.backend_jax",
+}
 LARGE = 4096  # elements of an array that travels in half precision
 CALM = 0.02  # of the running share of steps without a spike, how much the newest counts
 
@@ -37,16 +43,15 @@ def set_precision(settings):
 
 
 def backend():
-    """The module of this backend of Keras: `training_tf` or `training_jax`."""
-    name = {"tensorflow": "training_tf", "jax": "training_jax"}[keras.backend.backend()]
-    return importlib.import_module(f"tfcodec.{name}")
+    """The module of this backend of Keras: `backend_tensorflow` or `backend_jax`."""
+    return importlib.import_module(BACKENDS[keras.backend.backend()])
 
 
 class Trainer:
     """A model with its optimizer, and the step that trains both.
 
     Under TensorFlow, model and trainer are made inside the scope of a strategy, see
-    `training_tf.scope`; every process makes the same and then calls `synchronise`.
+    `backend_tensorflow.scope`; every process makes the same and then calls `synchronise`.
 
     Args:
         model: a built `CodecModel`.

@@ -20,7 +20,7 @@ STRATEGIES = ("default",)
 
 @contextlib.contextmanager
 def scope(strategy="default", deterministic=False):
-    """Model, trainer and training belong inside the block. For the arguments see `training_tf`.
+    """Model, trainer and training belong inside the block; see `backend_tensorflow`.
 
     Raises: InputError for any strategy but the default one, and for `deterministic`.
     """

@@ -9,8 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfcodec import checkpoint, complexity, data, losses, models, training
+from tfcodec import complexity, models
 from tfcodec.errors import InputError
+from tfcodec.training import checkpoint, losses
+from tfcodec.training import pictures as data
+from tfcodec.training import trainer as training
 
 SETTINGS = training.Settings(
     steps=6,

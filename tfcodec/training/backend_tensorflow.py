@@ -14,8 +14,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from tfcodec import data, losses
 from tfcodec.errors import InputError, TfcodecError
+from tfcodec.training import losses
+from tfcodec.training import pictures as data
 
 STRATEGIES = ("default", "mirrored", "multiworker")
 

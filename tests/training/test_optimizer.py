@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tfcodec import models, optimizer
-from tfcodec.optimizer import Muon, Optimizer
+from tfcodec import models
+from tfcodec.training import optimizer
+from tfcodec.training.optimizer import Muon, Optimizer
 
 KERNELS = [(3, 3, 16, 24), (1, 1, 64, 24), (1, 1, 24, 64), (5, 5, 8, 8), (1, 1, 32, 32)]
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcodec import data, records
 from tfcodec.errors import InputError
+from tfcodec.training import pictures as data
+from tfcodec.training import records
 
 
 def _picture(seed, side=32):

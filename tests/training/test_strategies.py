@@ -14,10 +14,12 @@ import tensorflow as tf
 import training_process
 from PIL import Image
 
-from tfcodec import checkpoint, training, training_tf
 from tfcodec.errors import InputError
+from tfcodec.training import backend_tensorflow as training_tf
+from tfcodec.training import checkpoint
+from tfcodec.training import trainer as training
 
-SCRIPT = pathlib.Path(__file__).parent / "training_process.py"
+SCRIPT = pathlib.Path(__file__).parent.parent / "training_process.py"
 STEPS = 4
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcodec import data
 from tfcodec.errors import InputError
+from tfcodec.training import pictures as data
 
 OPTIONS = dict(count=7, batch_size=4, num_rungs=3, seed=5)
 

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from tfcodec import models, training
+from tfcodec import models
 from tfcodec.errors import InputError
+from tfcodec.training import trainer as training
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.flags"))
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from tfcodec import records
 from tfcodec.errors import InputError
+from tfcodec.training import records
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 NOTICES = 20  # pictures that cannot be decoded are named one by one up to this many

@@ -17,8 +17,8 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    # The general names `models` and `saved_models` stay out of site-packages: they are installed
-    # inside the package, and `from tfcodec.models import ...` works from a checkout and a wheel.
+    # The general names `models`, `saved_models` and `recipes` stay out of site-packages: they are
+    # installed inside the package, and `from tfcodec.models import ...` works from a checkout, too.
     packages=[
         "tfcodec",
         "tfcodec.layers",
@@ -33,14 +33,17 @@ setuptools.setup(
         "tfcodec.commands",
         "tfcodec.models",
         "tfcodec.saved_models",
+        "tfcodec.recipes",
     ],
     package_dir={
         "tfcodec": "tfcodec",
         "tfcodec.models": "models",
         "tfcodec.saved_models": "saved_models",
+        "tfcodec.recipes": "recipes",
     },
     package_data={
         "tfcodec": ["version.txt", "data_files/*"],
+        "tfcodec.recipes": ["*.flags"],
         "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
     },
     install_requires=[

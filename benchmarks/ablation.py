@@ -7,7 +7,7 @@
 
 Every variant sees the same crops and rungs, step for step: equal steps, not equal time; the table
 names the arithmetic. Families share the runs that they have in common. A variant whose run is
-finished is only read; a stopped run goes on. Rates and PSNR are those that `training.validate`
+finished is only read; a stopped run goes on. Rates and PSNR are those that `validation.validate`
 finds on centre crops over the ladder of lambdas, for the weights as they are; the table has the
 middle rung, and BD-rates against the family's first.
 """
@@ -119,32 +119,35 @@ def train(job, target):
 
     from tfcodec import complexity, models
     from tfcodec.exports import write
-    from tfcodec.training import pictures as data
-    from tfcodec.training import trainer as training
+    from tfcodec.training import backends, crops, loop
+    from tfcodec.training.pictures import Pictures, find
+    from tfcodec.training.settings import Settings
+    from tfcodec.training.trainer import Trainer
+    from tfcodec.training.validation import validate
 
     logging.set_verbosity(logging.INFO)
     job = json.loads(job)
-    settings = training.Settings(
-        **{f.name: job[f.name] for f in dataclasses.fields(training.Settings) if f.name in job},
+    settings = Settings(
+        **{f.name: job[f.name] for f in dataclasses.fields(Settings) if f.name in job},
+        warmup=200,
+        cooldown=0.25,
         validate_every=0,
     )
-    held_out = data.find(job["validation"])
-    validation = data.Pictures(held_out, settings.crop)
-    pictures = data.Pictures(
-        [p for p in data.find(job["data"]) if p not in held_out], settings.crop
-    )
-    training.set_precision(settings)
+    held_out = find(job["validation"])
+    validation = Pictures(held_out, settings.crop)
+    pictures = Pictures([p for p in find(job["data"]) if p not in held_out], settings.crop)
+    backends.set_precision(settings)
     fields = {**dataclasses.asdict(models.config(job["model"], "compact")), **job["fields"]}
     config = models.read_config(job["model"], fields)
     model = models.module(job["model"]).build(config, name=job["model"]).build_weights()
-    first = data.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
-    model.prepare(data.crops(pictures, first, settings.crop) / np.float32(255))
-    trainer = training.Trainer(model, pictures, settings)
-    training.fit(trainer, job["run_dir"])
+    first = crops.plan(0, count=len(pictures), batch_size=128, num_rungs=1, seed=settings.seed)
+    model.prepare(crops.cut(pictures, first, settings.crop) / np.float32(255))
+    trainer = Trainer(model, pictures, settings)
+    loop.fit(trainer, job["run_dir"])
     found = {
         "parameters": model.count_params(),
         "macs": complexity.macs_per_pixel(model),
-        "points": training.validate(model, validation, settings.crop),
+        "points": validate(model, validation, settings.crop),
         "bpp_of_parts": _parts(model, validation, settings.crop),
     }
     pathlib.Path(target).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

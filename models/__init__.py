@@ -8,8 +8,10 @@ Rules. May import: layers, entropy, exact's chains through entropy; Keras, no Te
 by exports and above. Never knows: files, pictures, training.
 """
 
+import ast
 import dataclasses
 import importlib
+import pathlib
 
 from tfcodec.errors import InputError
 
@@ -47,6 +49,25 @@ def module(name):
     return found
 
 
+def outline(name):
+    """({preset's name}, {field of its `Config`: name of its type}) of a model that comes with the
+    package, both in their order, read from its source: nothing is imported, neither Keras.
+
+    Raises: InputError for another name.
+    """
+    if name not in MODELS:
+        raise InputError(f"there is no model {name!r}; the models are {', '.join(MODELS)}")
+    source = pathlib.Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    presets, fields = [], {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PRESETS":
+            presets = [key.value for key in node.value.keys]
+        if isinstance(node, ast.ClassDef) and node.name == "Config":
+            members = [m for m in node.body if isinstance(m, ast.AnnAssign)]
+            fields = {m.target.id: ast.unparse(m.annotation) for m in members}
+    return presets, fields
+
+
 def config(name, preset, **changes):
     """The `Config` of a preset, with fields replaced. Raises InputError for an unknown preset."""
     presets = module(name).PRESETS
@@ -82,7 +103,7 @@ def build_with_weights(name, config, precision="float32"):
 
 
 def describe(name, preset, config):
-    """What a model is and costs, ready for JSON; what `train_tf.py --describe` prints.
+    """What a model is and costs, ready for JSON; what `tfcodec train --describe` prints.
 
     Returns: a dictionary of
         model, preset, config: as given;

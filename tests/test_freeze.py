@@ -23,7 +23,7 @@ from tfcodec.exports import installed, loaded
 from tfcodec.exports.rebuild import rebuild
 from tfcodec.exports.weights import read_weights, stored_weights
 from tfcodec.pictures import from_array, write
-from tfcodec.training import trainer as training
+from tfcodec.training.weights import initialise
 
 ROOT = pathlib.Path(__file__).parent.parent
 LISTED = list(exact.specification.PROFILES)
@@ -193,7 +193,7 @@ def test_training_starts_from_a_frozen_export(frozen):
     outputs, z_hat = [], np.float32(np.random.RandomState(0).randint(-3, 4, [1, 4, 6, 6]))
     for info in (frozen["float"], frozen["exact-12"]):
         model, _ = tiny_exports.tiny_model()
-        training.initialise(model, info.path)
+        initialise(model, info.path)
         outputs.append(np.array(model.hyper_synthesis(z_hat)))
         weights = read_weights(info.path)
         assert set(weights) == {variable.path for variable in model.variables}

@@ -22,10 +22,11 @@ def trainer_of(order, **changes):
     import keras
 
     from tfcodec import models
-    from tfcodec.training import pictures as data
-    from tfcodec.training import trainer as training
+    from tfcodec.training import backends, pictures, weights
+    from tfcodec.training.settings import Settings
+    from tfcodec.training.trainer import Trainer
 
-    settings = training.Settings(
+    settings = Settings(
         **{
             "steps": 4,
             "batch_size": 4,
@@ -41,29 +42,29 @@ def trainer_of(order, **changes):
             **changes,
         }
     )
-    training.set_precision(settings)
+    backends.set_precision(settings)
     keras.utils.set_random_seed(order.get("model_seed", 0))
     model = models.build("mbt2018_mean", "compact", **TINY).build_weights()
     if order.get("init_from"):
-        training.initialise(model, order["init_from"])
+        weights.initialise(model, order["init_from"])
     if order.get("scatter"):
         rng = np.random.default_rng(0)
         for variable in model.trainable_variables:
             noise = np.abs(rng.normal(size=variable.shape, scale=order["scatter"]))
             variable.assign(variable + np.float32(noise))
-    pictures = data.Pictures(data.find(order["pictures"]), settings.crop)
-    return training.Trainer(model, pictures, settings)
+    found = pictures.Pictures(pictures.find(order["pictures"]), settings.crop)
+    return Trainer(model, found, settings)
 
 
 def main(order):
     """Runs what the order says:
 
-    pictures: as `data.find` takes it; run_dirs: one run in each, one after the other.
-    settings: fields of `training.Settings`; model_seed: of the initial weights.
+    pictures: as `pictures.find` takes it; run_dirs: one run in each, one after the other.
+    settings: fields of `training.settings.Settings`; model_seed: of the initial weights.
     scatter: standard deviation of positive noise that is added to the initial weights.
     init_from: weights to begin with, in place of random ones; weights_dir: where to write the
         first ones.
-    strategy, deterministic: as of `train_tf.py`; cpus: number of virtual CPU devices.
+    strategy, deterministic: as of `tfcodec train`; cpus: number of virtual CPU devices.
     """
     if order.get("cpus"):
         import tensorflow as tf
@@ -74,16 +75,16 @@ def main(order):
             cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         )
 
-    from tfcodec.training import trainer as training
+    from tfcodec.training import backends, loop
 
-    with training.backend().scope(
+    with backends.backend().scope(
         order.get("strategy", "default"), order.get("deterministic", False)
     ):
         for run_dir in order["run_dirs"]:
             trainer = trainer_of(order)
             if order.get("weights_dir"):
                 trainer.save_weights(order["weights_dir"])
-            training.fit(trainer, run_dir)
+            loop.fit(trainer, run_dir)
     backend = trainer.backend
     print(json.dumps({"replicas": backend.replicas, "chief": backend.chief, "step": trainer.step}))
 

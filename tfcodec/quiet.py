@@ -1,10 +1,11 @@
-"""TensorFlow without its chatter.
+"""TensorFlow, and Keras on it, without chatter.
 
 From 2.18 on it prints a few lines while it is imported, whatever TF_CPP_MIN_LOG_LEVEL says, and
 straight from C++. Whoever wants them sets that variable to 0 or 1.
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import re
@@ -21,13 +22,22 @@ _CHATTER = re.compile(
 
 def import_tensorflow() -> None:
     """Imports TensorFlow, if it is installed and not there yet, and keeps it quiet from then on."""
-    if "tensorflow" in sys.modules:
+    _import("tensorflow")
+
+
+def import_keras() -> None:
+    """Imports Keras and its backend, which KERAS_BACKEND chooses, as quietly."""
+    _import("keras")
+
+
+def _import(name: str) -> None:
+    if name in sys.modules:
         return
     if os.environ.setdefault(LEVEL, "3") in ("0", "1"):
         return
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _without_chatter(), contextlib.suppress(ImportError):
-        import tensorflow  # noqa: F401
+        importlib.import_module(name)
 
 
 @contextlib.contextmanager

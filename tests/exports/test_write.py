@@ -23,7 +23,7 @@ from tfcodec.exports import graph, installed, loaded, write
 from tfcodec.exports import weights as weights_module
 from tfcodec.exports.weights import quantised, read_weights, stored_weights
 from tfcodec.pictures import Picture
-from tfcodec.training import trainer as training
+from tfcodec.training import weights
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +67,13 @@ def test_training_starts_from_an_export(tiny):
     model, info = tiny
     other, _ = tiny_exports.tiny_model()
     other.variables[0].assign(np.zeros(other.variables[0].shape))
-    training.initialise(other, info.path)
+    weights.initialise(other, info.path)
     np.testing.assert_array_equal(other.variables[0].numpy(), model.variables[0].numpy())
     wider, _ = tiny_exports.tiny_model(latents=9)
     with pytest.raises(
         InputError, match=r"conv3/kernel should be \[5, 5, 8, 9\], found \[5, 5, 8, 8\]"
     ):
-        training.initialise(wider, info.path)
+        weights.initialise(wider, info.path)
 
 
 def test_the_fingerprint_follows_the_weights_and_nothing_else(tiny, tmp_path):

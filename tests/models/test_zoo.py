@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import pytest
 from harness import gradients
 
 from tfcodec import models
+from tfcodec.commands.main import main
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
 from tfcodec.training import losses
@@ -196,6 +198,13 @@ def test_the_papers_networks_start_where_training_is_possible(name, preset):
     assert np.abs(x_hat).max() < 30
 
 
+@pytest.mark.parametrize("name", models.MODELS)
+def test_an_outline_is_what_is_imported(name):
+    presets, fields = models.outline(name)
+    assert presets == list(models.module(name).PRESETS)
+    assert list(fields) == [f.name for f in dataclasses.fields(models.module(name).Config)]
+
+
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(InputError) as error:
         models.config("gan", "compact")
@@ -213,19 +222,13 @@ def test_unknown_names_are_answered_with_the_known_ones():
     ],
 )
 def test_a_field_that_cannot_be_set_is_said(flag, value, message, capsys):
-    spec = importlib.util.spec_from_file_location("train_tf", ROOT / "train_tf.py")
-    train_tf = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train_tf)
-    assert train_tf.main(["--describe", "--model", "weconvene", flag, value]) == 1
-    assert capsys.readouterr().err.startswith(f"train_tf: {message}")
+    assert main(["train", "--describe", "--model", "weconvene", flag, value]) == 1
+    assert capsys.readouterr().err.startswith(f"tfcodec: {message}")
 
 
 def test_fields_of_a_preset_are_replaced_on_the_command_line(capsys):
-    spec = importlib.util.spec_from_file_location("train_tf", ROOT / "train_tf.py")
-    train_tf = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train_tf)
     fields = "wavelet=5/3,latents=12,filters=9"
-    assert train_tf.main(["--describe", "--model", "weconvene", "--config", fields]) == 0
+    assert main(["train", "--describe", "--model", "weconvene", "--config", fields]) == 0
     config = json.loads(capsys.readouterr().out)["config"]
     assert (config["wavelet"], config["latents"], config["filters"]) == ("5/3", 12, 9)
 

@@ -77,7 +77,7 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(pictures,
 
     from training_process import trainer_of
 
-    from tfcodec.training import trainer as training
+    from tfcodec.training import loop
 
     trainer = trainer_of({**order, "init_from": start})
     weights, _ = checkpoint.read(start)
@@ -90,7 +90,7 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(pictures,
     for variable in jax.optimizer.variables:
         np.testing.assert_array_equal(variable.numpy(), arrays[f"optimizer/{variable.path}"])
 
-    training.fit(trainer, str(tmp_path / "tensorflow"))
+    loop.fit(trainer, str(tmp_path / "tensorflow"))
     lines = [
         json.loads((tmp_path / name / "metrics.jsonl").read_text())
         for name in ("jax", "tensorflow")

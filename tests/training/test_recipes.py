@@ -1,5 +1,6 @@
 """Every recipe is a run that could start, and says what to expect of it."""
 
+import argparse
 import dataclasses
 import pathlib
 import re
@@ -7,30 +8,32 @@ import re
 import pytest
 
 from tfcodec import models
+from tfcodec.commands import train
 from tfcodec.errors import InputError
-from tfcodec.training import trainer as training
+from tfcodec.training.run import check
+from tfcodec.training.settings import Settings
+from tfcodec.training.settings import check as check_settings
+from tfcodec.training.step import rate_weights
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.flags"))
 
 
-@pytest.fixture
-def train_tf(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-    return __import__("train_tf")
-
-
-def _args(train_tf, *argv):
-    return train_tf.parser().parse_args(train_tf.expanded(argv))
+def _arguments(*words):
+    parser = argparse.ArgumentParser()
+    train.add(parser.add_subparsers())
+    return parser.parse_args(["train", *words])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_describes_a_run_that_can_start(path, train_tf):
-    args = _args(train_tf, "--flagfile", str(path))
-    config, settings = train_tf.chosen(args)
+def test_a_recipe_describes_a_run_that_can_start(path):
+    args = _arguments("--flagfile", str(path))
+    run = train.ask(args)
+    config, settings = run.configure(), run.settings
+    check_settings(settings)
     model = models.module(args.model).build(config)
     assert len(model.parts) > 0 and path.stem.startswith(f"{args.model}-{args.preset}")
-    training.rate_weights(settings.rate_weights, model)
+    rate_weights(settings.rate_weights, model)
     assert settings.crop % model.stride == 0
     # The papers' sizes are trained as the papers say; ours with what is the default.
     ours = args.model == "quad" or args.preset.startswith("compact")
@@ -54,25 +57,25 @@ def test_a_recipe_says_result_time_and_command_at_its_top(path):
     assert measured or "not yet run" in comment
 
 
-def test_there_is_a_recipe_for_every_model_and_purpose(train_tf):
-    args = [_args(train_tf, "--flagfile", str(path)) for path in RECIPES]
+def test_there_is_a_recipe_for_every_model_and_purpose():
+    args = [_arguments("--flagfile", str(path)) for path in RECIPES]
     assert {a.model for a in args} >= set(models.MODELS)
-    rates = {len(train_tf.chosen(a)[0].lambdas) > 1 for a in args if a.distortion == "ms_ssim"}
+    rates = {len(train.ask(a).configure().lambdas) > 1 for a in args if a.distortion == "ms_ssim"}
     assert rates == {True, False}
     assert any(a.init_from and a.init_from.startswith("my_models/") for a in args)
 
 
-def test_flags_after_a_file_win_and_its_faults_are_named(tmp_path, train_tf):
+def test_flags_after_a_file_win_and_its_faults_are_named(tmp_path):
     file = tmp_path / "a.flags"
     file.write_text("# a comment\n\n--steps=7\n  --config=wavelet=5/3\n")
-    args = _args(train_tf, "--steps", "3", f"--flagfile={file}", "--batch_size", "5")
+    args = _arguments("--steps", "3", f"--flagfile={file}", "--batch_size", "5")
     assert (args.steps, args.batch_size, args.config) == (7, 5, "wavelet=5/3")
-    assert _args(train_tf, "--flagfile", str(file), "--steps", "9").steps == 9
+    assert _arguments("--flagfile", str(file), "--steps", "9").steps == 9
     file.write_text("--steps=7\nsteps 8\n")
     with pytest.raises(InputError, match="a.flags, line 2: expected --FLAG=VALUE, found 'steps 8'"):
-        train_tf.expanded(["--flagfile", str(file)])
+        _arguments("--flagfile", str(file))
     with pytest.raises(InputError, match="--flagfile 'nowhere' cannot be read"):
-        train_tf.expanded(["--flagfile=nowhere"])
+        _arguments("--flagfile=nowhere")
 
 
 @pytest.mark.parametrize(
@@ -84,12 +87,12 @@ def test_flags_after_a_file_win_and_its_faults_are_named(tmp_path, train_tf):
         (["--optimizer=sgd"], "--optimizer is one of muon, adam, received 'sgd'"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(argv, sentence, train_tf):
+def test_settings_that_cannot_be_are_refused(argv, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)):
-        train_tf.chosen(_args(train_tf, *argv))
+        check(train.ask(_arguments(*argv)))
 
 
-def test_every_setting_is_a_flag(train_tf):
-    args = _args(train_tf)
-    for field in dataclasses.fields(training.Settings):
+def test_every_setting_is_a_flag():
+    args = _arguments()
+    for field in dataclasses.fields(Settings):
         assert getattr(args, field.name) == field.default and field.metadata["help"]

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from tfcodec.errors import InputError
-from tfcodec.training import pictures as data
+from tfcodec.pictures import read
 from tfcodec.training import records
+from tfcodec.training.pictures import Pictures, find
 
 
 def _picture(seed, side=32):
@@ -52,7 +53,7 @@ def shards(tmp_path):
 
 def test_pictures_of_tfrecord_files_are_read_in_any_order(shards):
     for pattern in (str(shards), f"{shards}/*.tfrecord-*"):
-        pictures = data.Pictures(data.find(pattern), 32)
+        pictures = Pictures(find(pattern), 32)
         assert len(pictures) == 3
         for k in (2, 0, 1):
             np.testing.assert_array_equal(pictures[k], _picture(k))
@@ -60,9 +61,9 @@ def test_pictures_of_tfrecord_files_are_read_in_any_order(shards):
 
 def test_files_and_records_are_mixed_and_held_out_alike(shards):
     Image.fromarray(_picture(5)).save(shards / "a.png")
-    found = data.find(f"{shards},{shards}/a.png")
+    found = find(f"{shards},{shards}/a.png")
     assert len(found) == 4 and found[0] == str(shards / "a.png")
-    held_out = set(data.find(f"{shards}/*-00001-of-00002"))
+    held_out = set(find(f"{shards}/*-00001-of-00002"))
     assert len([source for source in found if source not in held_out]) == 3
 
 
@@ -70,7 +71,7 @@ def test_a_record_without_a_picture_or_with_a_small_one_is_left_out(shards):
     broken = shards / "more.tfrecord"
     small = _png(_picture(3, side=16))
     _write(broken, [{"label": 1}, {"image": small}, {"image": b"no picture"}, {"image": 5}])
-    pictures = data.Pictures(data.find(str(broken)) + data.find(f"{shards}/*00000-of*"), 32)
+    pictures = Pictures(find(str(broken)) + find(f"{shards}/*00000-of*"), 32)
     np.testing.assert_array_equal(pictures[0], _picture(0))
     np.testing.assert_array_equal(pictures[3], _picture(0))
     assert pictures.failed == {0, 1, 2, 3}
@@ -82,12 +83,12 @@ def test_a_file_that_is_no_tfrecord_is_named_and_a_cut_one_is_used_as_far_as_it_
     whole = (shards / "set.tfrecord-00000-of-00002").read_bytes()
     (shards / "zip.tfrecord").write_bytes(gzip.compress(whole))
     with pytest.raises(InputError, match="zip.tfrecord: not an uncompressed TFRecord file"):
-        data.find(f"{shards}/zip.tfrecord")
+        find(f"{shards}/zip.tfrecord")
     notices = []
     monkeypatch.setattr(records.logging, "warning", lambda text, *v: notices.append(text % v))
     for cut in (1, 20, len(whole) // 2 - 20):
         (shards / "cut.tfrecord").write_bytes(whole[:-cut])
-        assert len(data.find(f"{shards}/cut.tfrecord")) == 1
+        assert len(find(f"{shards}/cut.tfrecord")) == 1
     assert notices[-1].endswith("cut.tfrecord ends within a record; 1 are whole")
 
 
@@ -132,7 +133,7 @@ def test_a_data_set_of_tensorflow_datasets_is_found_by_name(tmp_path):
     tfds.core.add_data_dir(str(tmp_path))
 
     def pixels(name):
-        pictures = data.Pictures(data.find(name), 32)
+        pictures = Pictures(find(name), 32)
         return sorted(pictures[k].tobytes() for k in range(len(pictures)))
 
     def made(*seeds):
@@ -144,6 +145,14 @@ def test_a_data_set_of_tensorflow_datasets_is_found_by_name(tmp_path):
     part = pixels("tfds:made:train[:50%]")
     assert len(part) == 3 and set(part) < set(made(*range(6)))
     with pytest.raises(InputError, match="^tfds:made:nowhere: "):
-        data.find("tfds:made:nowhere")
+        find("tfds:made:nowhere")
     with pytest.raises(InputError, match="^tfds:not_there_at_all: "):
-        data.find("tfds:not_there_at_all")
+        find("tfds:not_there_at_all")
+
+
+def test_a_record_is_read_as_encode_reads_a_file(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (48, 1))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    _write(tmp_path / "a.tfrecord", [{"image": (tmp_path / "ramp.png").read_bytes()}])
+    found = Pictures(find(str(tmp_path / "a.tfrecord")), 32)[0]
+    np.testing.assert_array_equal(found, read(tmp_path / "ramp.png").rgb)

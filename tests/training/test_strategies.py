@@ -15,9 +15,8 @@ import training_process
 from PIL import Image
 
 from tfcodec.errors import InputError
-from tfcodec.training import backend_tensorflow as training_tf
-from tfcodec.training import checkpoint
-from tfcodec.training import trainer as training
+from tfcodec.training import backend_tensorflow, checkpoint
+from tfcodec.training.settings import Settings
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "training_process.py"
 STEPS = 4
@@ -125,9 +124,9 @@ def test_two_workers_with_a_clock_each_end_at_one_step_and_the_rate_zero(one):
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
     strategy = types.SimpleNamespace(num_replicas_in_sync=2)
     monkeypatch.setattr(tf.distribute, "get_strategy", lambda: strategy)
-    trainer = types.SimpleNamespace(settings=training.Settings(batch_size=3))
+    step = types.SimpleNamespace(settings=Settings(batch_size=3))
     with pytest.raises(InputError) as error:
-        training_tf.Steps(trainer)
+        backend_tensorflow.Steps(step, ())
     assert str(error.value) == (
         "--batch_size is that of all 2 replicas together and must be a multiple of their number, "
         "received 3"
@@ -142,5 +141,5 @@ def test_workers_need_to_know_each_other(value, monkeypatch):
     if value is not None:
         monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(InputError, match="--strategy=multiworker needs the variable TF_CONFIG"):
-        with training_tf.scope("multiworker"):
+        with backend_tensorflow.scope("multiworker"):
             pass

@@ -11,11 +11,22 @@ from PIL import Image
 
 from tfcodec import complexity, models
 from tfcodec.errors import InputError
-from tfcodec.training import checkpoint, losses
-from tfcodec.training import pictures as data
-from tfcodec.training import trainer as training
+from tfcodec.training import (
+    backend_tensorflow,
+    checkpoint,
+    crops,
+    loop,
+    losses,
+    run_log,
+    schedule,
+    weights,
+)
+from tfcodec.training.pictures import Pictures, find
+from tfcodec.training.schedule import Clock, Schedule
+from tfcodec.training.settings import Settings, check
+from tfcodec.training.trainer import Trainer
 
-SETTINGS = training.Settings(
+SETTINGS = Settings(
     steps=6,
     batch_size=2,
     crop=64,
@@ -36,7 +47,7 @@ def pictures(tmp_path_factory):
     for k in range(3):
         small = Image.fromarray(rng.integers(0, 256, [6, 8, 3], dtype=np.uint8))
         small.resize((96, 72), Image.Resampling.BICUBIC).save(folder / f"{k}.png")
-    return data.Pictures(data.find(str(folder)), SETTINGS.crop)
+    return Pictures(find(str(folder)), SETTINGS.crop)
 
 
 def _model(seed=0, **changes):
@@ -46,7 +57,7 @@ def _model(seed=0, **changes):
 
 
 def _state(trainer):
-    variables = [*trainer.model.variables, *trainer.optimizer.variables]
+    variables = [*trainer.model.variables, *trainer.training_step.optimizer.variables]
     return {v.path: v.numpy() for v in variables}
 
 
@@ -67,9 +78,9 @@ def _pictures_in_events(directory):
 
 
 def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path):
-    straight = training.Trainer(_model(), pictures, SETTINGS)
+    straight = Trainer(_model(), pictures, SETTINGS)
     start = _state(straight)
-    training.fit(straight, str(tmp_path / "a"), validation=pictures)
+    loop.fit(straight, str(tmp_path / "a"), validation=pictures)
     assert [r["step"] for r in _records(tmp_path / "a")] == [2, 3, 4, 6, 6]
     names = [path.rsplit("/", 1)[-1] for path in checkpoint.listed(str(tmp_path / "a"))]
     assert names == ["step-00000003", "step-00000006"]
@@ -84,10 +95,10 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
         np.testing.assert_array_equal(image[: SETTINGS.crop], centre)
         assert np.any(image[SETTINGS.crop :] != centre)
 
-    half = training.Trainer(_model(), pictures, dataclasses.replace(SETTINGS, steps=3))
-    training.fit(half, str(tmp_path / "b"))
-    resumed = training.Trainer(_model(seed=9), pictures, SETTINGS)
-    training.fit(resumed, str(tmp_path / "b"))
+    half = Trainer(_model(), pictures, dataclasses.replace(SETTINGS, steps=3))
+    loop.fit(half, str(tmp_path / "b"))
+    resumed = Trainer(_model(seed=9), pictures, SETTINGS)
+    loop.fit(resumed, str(tmp_path / "b"))
 
     assert resumed.step == straight.step == 6
     expected, found = _state(straight), _state(resumed)
@@ -98,33 +109,33 @@ def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path)
 
     # The averaged weights are what validation and exports see, and what `initialise` takes.
     fresh = _model(seed=3)
-    training.initialise(fresh, str(tmp_path / "a"))
+    weights.initialise(fresh, str(tmp_path / "a"))
     with straight.averaged() as averaged:
         for mine, theirs in zip(fresh.variables, averaged.variables, strict=True):
             np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
         kernel = averaged.trainable_variables[0].numpy()
-    training.initialise(fresh, str(tmp_path / "a"), averaged=False)
+    weights.initialise(fresh, str(tmp_path / "a"), averaged=False)
     for mine, theirs in zip(fresh.variables, straight.model.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
     assert np.any(kernel != straight.model.trainable_variables[0].numpy())
 
 
 def test_weights_of_another_model_or_of_nothing_are_refused(pictures, tmp_path):
-    training.Trainer(_model(), pictures, SETTINGS).save(str(tmp_path))
-    other = training.Trainer(_model(latents=9), pictures, SETTINGS)
+    Trainer(_model(), pictures, SETTINGS).save(str(tmp_path))
+    other = Trainer(_model(latents=9), pictures, SETTINGS)
     with pytest.raises(InputError, match=r"conv2/kernel should be .*, 9\], found .*, 8\]"):
-        training.fit(other, str(tmp_path))
+        loop.fit(other, str(tmp_path))
     with pytest.raises(InputError, match=r"kernel should be \[5, 5, 3, 16\], found \[5, 5, 3, 8\]"):
-        training.initialise(_model(widths=(16, 8)), str(tmp_path))
+        weights.initialise(_model(widths=(16, 8)), str(tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: not a checkpoint of train_tf.py"):
-        training.initialise(_model(), str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="empty: not a checkpoint of training"):
+        weights.initialise(_model(), str(tmp_path / "empty"))
 
 
 def test_a_step_that_is_no_number_changes_nothing_and_is_counted(pictures, monkeypatch):
-    trainer = training.Trainer(_model(), pictures, SETTINGS)
-    objective = trainer.objective
-    loss_at, gradient_at = (trainer.plan(step)["key"][0] for step in (1, 3))
+    trainer = Trainer(_model(), pictures, SETTINGS)
+    objective = trainer.training_step.objective
+    loss_at, gradient_at = (trainer.training_step.plan(step)["key"][0] for step in (1, 3))
 
     def bad(x, rung, keys, progress):
         loss, metrics = objective(x, rung, keys, progress)
@@ -134,11 +145,11 @@ def test_a_step_that_is_no_number_changes_nothing_and_is_counted(pictures, monke
         return loss + fault + spike * (loss - keras.ops.stop_gradient(loss)), metrics
 
     bad_steps = {2, 4}
-    monkeypatch.setattr(trainer, "objective", bad)
+    monkeypatch.setattr(trainer.training_step, "objective", bad)
     states, skipped = [_state(trainer)], [0]
     for step, measured in trainer.run(5):
         states.append(_state(trainer))
-        skipped.append(int(trainer.tally[0].numpy()))
+        skipped.append(int(trainer.training_step.tally[0].numpy()))
         assert np.isfinite(float(measured["loss"]))  # that before the faults
         changed = [p for p in states[-1] if np.any(states[-1][p] != states[-2][p])]
         assert (changed == []) == (step in bad_steps), (step, changed)
@@ -150,11 +161,12 @@ def test_too_many_steps_that_are_no_numbers_end_the_run_in_a_sentence(
     pictures, tmp_path, monkeypatch
 ):
     settings = dataclasses.replace(SETTINGS, steps=50, skip_limit=3, checkpoint_every=0)
-    trainer = training.Trainer(_model(), pictures, settings)
+    trainer = Trainer(_model(), pictures, settings)
     nothing = ({"loss": keras.ops.zeros(()), "mse": keras.ops.ones(())},)
-    monkeypatch.setattr(trainer, "objective", lambda *a: (keras.ops.ones(()) * np.nan, *nothing))
+    no_number = (keras.ops.ones(()) * np.nan, *nothing)
+    monkeypatch.setattr(trainer.training_step, "objective", lambda *a: no_number)
     with pytest.raises(InputError) as error:
-        training.fit(trainer, str(tmp_path))
+        loop.fit(trainer, str(tmp_path))
     assert str(error.value) == (
         "the loss or its gradient was not a number in 4 steps up to step 4, 3 are allowed "
         "(--skip_limit); try a lower --learning_rate"
@@ -171,7 +183,8 @@ def test_what_is_due_every_so_many_steps_happens_also_when_steps_come_in_leaps(t
         resume=lambda directory: None,
         synchronise=lambda: None,
         save=saved.append,
-        **{"step": 0, "waited": 0.0, "input_bound": 0, "tally": [skipped], "pictures": ()},
+        training_step=types.SimpleNamespace(tally=[skipped]),
+        **{"step": 0, "waited": 0.0, "input_bound": 0, "pictures": ()},
     )
 
     def run(last):
@@ -180,13 +193,13 @@ def test_what_is_due_every_so_many_steps_happens_also_when_steps_come_in_leaps(t
             yield step, {"loss": 1.0}
 
     leaping.run = run
-    training.fit(leaping, str(tmp_path))
+    loop.fit(leaping, str(tmp_path))
     assert [r["step"] for r in _records(tmp_path)] == [8, 12, 14]
     assert len(saved) == 2  # at 12 and at the end
 
 
 def test_throughput_is_logged_and_a_wait_for_pictures_is_named(pictures, tmp_path, monkeypatch):
-    make, warnings = data.crops, []
+    make, warnings = crops.cut, []
 
     def slow(*arguments):
         time.sleep(0.2)
@@ -196,14 +209,14 @@ def test_throughput_is_logged_and_a_wait_for_pictures_is_named(pictures, tmp_pat
         loss = keras.ops.sum(trainer.model.trainable_variables[0])
         return loss, {"loss": loss, "mse": loss}
 
-    monkeypatch.setattr(data, "crops", slow)
+    monkeypatch.setattr(backend_tensorflow.crops, "cut", slow)
     monkeypatch.setattr(
-        training.logging, "warning", lambda text, *values: warnings.append(text % values)
+        run_log.logging, "warning", lambda text, *values: warnings.append(text % values)
     )
     settings = dataclasses.replace(SETTINGS, input_threads=1, peak_tflops=2.0)
-    trainer = training.Trainer(_model(), pictures, settings)
-    monkeypatch.setattr(trainer, "objective", quick)
-    training.fit(trainer, str(tmp_path))
+    trainer = Trainer(_model(), pictures, settings)
+    monkeypatch.setattr(trainer.training_step, "objective", quick)
+    loop.fit(trainer, str(tmp_path))
     last = _records(tmp_path)[-1]
     assert last["images_per_second"] == pytest.approx(2 / last["seconds_per_step"])
     assert last["mpixel_per_second"] == pytest.approx(last["images_per_second"] * 64**2 / 1e6)
@@ -215,26 +228,26 @@ def test_throughput_is_logged_and_a_wait_for_pictures_is_named(pictures, tmp_pat
 
 
 def test_principal_start_begins_at_a_transform_codec_and_not_at_noise(pictures):
-    plan = data.plan(0, count=3, batch_size=32, num_rungs=1, seed=0)
-    crops = data.crops(pictures, plan, 64)
+    plan = crops.plan(0, count=3, batch_size=32, num_rungs=1, seed=0)
+    x = crops.cut(pictures, plan, 64)
     model = _model(latents=48)
-    rung = np.full([len(crops)], 7, np.float32)
-    noise = losses.rate_distortion(model, crops, rung)[1]
-    model.prepare(crops / np.float32(255))
-    prepared = losses.rate_distortion(model, crops, rung)[1]
+    rung = np.full([len(x)], 7, np.float32)
+    noise = losses.rate_distortion(model, x, rung)[1]
+    model.prepare(x / np.float32(255))
+    prepared = losses.rate_distortion(model, x, rung)[1]
     assert float(prepared["psnr"]) > 25 and float(prepared["psnr"]) > float(noise["psnr"]) + 10
     assert float(prepared["loss"]) < float(noise["loss"])
 
 
 def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_path):
-    trainer, weights = training.Trainer(_model(), pictures, SETTINGS), str(tmp_path / "weights")
-    trainer.save_weights(weights)
+    trainer, saved = Trainer(_model(), pictures, SETTINGS), str(tmp_path / "weights")
+    trainer.save_weights(saved)
     known = {v.path.partition("/")[2]: v.numpy() for v in trainer.model.variables}
     tiny = {"widths": (8, 8), "filters": 8, "latents": 8, "hyper_latents": 8, "slices": (2, 6)}
     model = models.build("ms2020", "compact", **tiny).build_weights()
     with pytest.raises(InputError, match="should be .*, found nothing"):
-        training.initialise(model, weights)
-    anew = training.initialise(model, weights, partly=True)
+        weights.initialise(model, saved)
+    anew = weights.initialise(model, saved, partly=True)
     assert {v.path.split("/")[1] for v in anew} == {"hyper_means", "charm"}
     taken = [v for v in model.variables if all(v is not other for other in anew)]
     for variable in taken:
@@ -242,7 +255,7 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
             variable.numpy(), known[variable.path.partition("/")[2]], err_msg=variable.path
         )
     # Coding starts at the spread of what those transforms make, and leaves them alone.
-    x = np.float32(data.crops(pictures, trainer.plan(0), 64)) / 255
+    x = np.float32(crops.cut(pictures, trainer.training_step.plan(0), 64)) / 255
     before = [v.numpy() for v in taken]
     model.start_rates(x)
     assert all(np.array_equal(v, old) for v, old in zip(taken, before, strict=True))
@@ -253,7 +266,7 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
         name="other", lambdas=(1,), variables=[keras.Variable(0.0, name="w")]
     )
     with pytest.raises(InputError, match="has no variable in common with other"):
-        training.initialise(other, weights, partly=True)
+        weights.initialise(other, saved, partly=True)
 
 
 def _slices(model):
@@ -264,8 +277,8 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
     s = dataclasses.replace(SETTINGS, steps=1000, warmup=100, cooldown=0.25, learning_rate=1e-3)
 
     def rate(step, settings=s):
-        progress = training.Clock(settings).progress(step)
-        return float(training.Schedule(settings)(step, progress))
+        progress = Clock(settings).progress(step)
+        return float(Schedule(settings)(step, progress))
 
     found = [rate(step) for step in (0, 49, 99, 500, 750, 875, 1000)]
     falling = 1e-3 * (1 - 0.5**0.5)
@@ -276,8 +289,8 @@ def test_the_learning_rate_rises_stays_and_falls_to_zero():
 
 def test_a_run_ends_by_its_steps_or_its_seconds_whichever_is_first(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
-    clock = training.Clock(dataclasses.replace(SETTINGS, steps=10, seconds=60.0))
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: now[0])
+    clock = Clock(dataclasses.replace(SETTINGS, steps=10, seconds=60.0))
     clock.before = 15.0  # of the run before it was resumed
     assert clock.seconds == 15 and clock.progress(1) == 0.25
     clock.start()
@@ -285,21 +298,21 @@ def test_a_run_ends_by_its_steps_or_its_seconds_whichever_is_first(monkeypatch):
     assert clock.seconds == 30 and clock.progress(1) == 0.5 and clock.progress(8) == 0.8
     now[0] = 999.0
     assert clock.progress(1) == 1
-    assert training.Clock(dataclasses.replace(SETTINGS, steps=0)).progress(0) == 1
+    assert Clock(dataclasses.replace(SETTINGS, steps=0)).progress(0) == 1
 
 
 def test_a_run_of_some_seconds_ends_at_the_rate_zero_and_counts_those_before(pictures, tmp_path):
     settings = dataclasses.replace(SETTINGS, steps=10**6, seconds=3.0, cooldown=0.5, log_every=1)
     settings = dataclasses.replace(settings, validate_every=0, checkpoint_every=0)
-    trainer = training.Trainer(_model(), pictures, settings)
-    training.fit(trainer, str(tmp_path))
+    trainer = Trainer(_model(), pictures, settings)
+    loop.fit(trainer, str(tmp_path))
     rates = [record["learning_rate"] for record in _records(tmp_path)]
     assert rates[-1] == 0 and rates[0] > 0 and trainer.over and trainer.step == len(rates)
     _, arrays, state = checkpoint.newest(str(tmp_path))
     assert 3 <= state["seconds"] < 60
     # Its time is used up: continued, it takes one step that changes nothing.
-    again = training.Trainer(_model(seed=1), pictures, settings)
-    training.fit(again, str(tmp_path))
+    again = Trainer(_model(seed=1), pictures, settings)
+    loop.fit(again, str(tmp_path))
     assert again.step == trainer.step + 1
     for variable in again.model.variables:
         np.testing.assert_array_equal(variable.numpy(), arrays[f"model/{variable.path}"])
@@ -307,9 +320,9 @@ def test_a_run_of_some_seconds_ends_at_the_rate_zero_and_counts_those_before(pic
 
 def test_a_run_goes_on_with_the_optimizer_it_began_with(pictures, tmp_path):
     adam = dataclasses.replace(SETTINGS, optimizer="adam")
-    training.Trainer(_model(), pictures, adam).save(str(tmp_path))
+    Trainer(_model(), pictures, adam).save(str(tmp_path))
     with pytest.raises(InputError) as error:
-        training.fit(training.Trainer(_model(), pictures, SETTINGS), str(tmp_path))
+        loop.fit(Trainer(_model(), pictures, SETTINGS), str(tmp_path))
     path = tmp_path / "step-00000000"
     assert str(error.value) == (
         f"{path}: trained with --optimizer=adam, now it is muon; continue with the former, or "
@@ -321,23 +334,23 @@ def test_a_run_goes_on_with_the_optimizer_it_began_with(pictures, tmp_path):
         del state["settings"][name]
     del state["seconds"], state["spikes"], state["calm"]
     (path / "state.json").write_text(json.dumps(state))
-    assert training.Trainer(_model(1), pictures, adam).resume(str(tmp_path)) == str(path)
+    assert Trainer(_model(1), pictures, adam).resume(str(tmp_path)) == str(path)
     with pytest.raises(InputError, match="--optimizer is one of muon, adam, received 'sgd'"):
-        training.check(dataclasses.replace(SETTINGS, optimizer="sgd"))
+        check(dataclasses.replace(SETTINGS, optimizer="sgd"))
 
 
 def test_a_spike_is_left_out_where_it_is_calm_and_taken_where_it_is_not(pictures):
-    trainer = training.Trainer(_model(), pictures, SETTINGS)
-    weights = [v.numpy() for v in trainer.model.trainable_variables]
+    trainer = Trainer(_model(), pictures, SETTINGS)
+    values = [v.numpy() for v in trainer.model.trainable_variables]
 
     def step(state, size):
-        gradients = [np.full(w.shape, size, np.float32) for w in weights]
-        new, measured = trainer.updated(state, np.float32(1), gradients, np.float32(0))
+        gradients = [np.full(v.shape, size, np.float32) for v in values]
+        new, measured = trainer.training_step.update(state, np.float32(1), gradients, np.float32(0))
         new = [np.array(value) for value in new]
         moved = any(np.any(a != b) for a, b in zip(new[:-3], state[:-3], strict=True))
         return new, moved, float(measured["gradient_norm"])
 
-    state = [v.numpy() for v in trainer.variables]
+    state = [v.numpy() for v in trainer.training_step.variables]
     large = 2 * SETTINGS.spike / step(state, 1.0)[2]
     for _ in range(3):  # a young model: all its gradients are large
         state, moved, _ = step(state, large)
@@ -352,16 +365,16 @@ def test_a_spike_is_left_out_where_it_is_calm_and_taken_where_it_is_not(pictures
 
 def test_the_averaged_weights_travel_alone(pictures, tmp_path):
     wide = {"filters": 24, "latents": 24}
-    trainer = training.Trainer(_model(**wide), pictures, SETTINGS)
-    training.fit(trainer, str(tmp_path / "run"), weights_dir=str(tmp_path / "weights"))
+    trainer = Trainer(_model(**wide), pictures, SETTINGS)
+    loop.fit(trainer, str(tmp_path / "run"), weights_dir=str(tmp_path / "weights"))
     other = _model(seed=9, **wide)
-    training.initialise(other, str(tmp_path / "weights"))
+    weights.initialise(other, str(tmp_path / "weights"))
     with trainer.averaged() as model:
         for ours, theirs in zip(other.variables, model.variables, strict=True):
-            large = theirs.numpy().size >= training.LARGE  # travels in half precision
+            large = theirs.numpy().size >= weights.LARGE  # travels in half precision
             travelled = np.float16(theirs.numpy()) if large else theirs.numpy()
             np.testing.assert_array_equal(ours.numpy(), np.float32(travelled))
-    assert any(np.size(v) >= training.LARGE for v in other.variables)
+    assert any(np.size(v) >= weights.LARGE for v in other.variables)
     assert not (tmp_path / "weights.partial").exists()
     (tmp_path / "weights" / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="holds other files; it is not replaced"):
@@ -370,28 +383,28 @@ def test_the_averaged_weights_travel_alone(pictures, tmp_path):
 
 def test_a_longer_ladder_begins_with_the_gains_of_the_shorter_one(pictures, tmp_path):
     short, long = (0.002, 0.008, 0.032), (0.0005, 0.002, 0.004, 0.008, 0.032, 0.128)
-    trainer = training.Trainer(_model(lambdas=short), pictures, SETTINGS)
+    trainer = Trainer(_model(lambdas=short), pictures, SETTINGS)
     for layer in (trainer.model.gain, trainer.model.inverse_gain):
         layer.log_gain.assign(np.random.default_rng(0).normal(size=layer.log_gain.shape))
     trainer.save_weights(str(tmp_path))
     other = _model(seed=5, lambdas=long)
-    training.initialise(other, str(tmp_path))
+    weights.initialise(other, str(tmp_path))
     for layer in ("gain", "inverse_gain"):
         old, new = (getattr(m, layer).log_gain.numpy() for m in (trainer.model, other))
         expected = [2 * old[0] - old[1], old[0], (old[0] + old[1]) / 2, old[1], old[2]]
         np.testing.assert_allclose(new, [*expected, 2 * old[2] - old[1]], atol=1e-5)
     far = _model(lambdas=(2.4, 71.0))  # of MS-SSIM
     with pytest.raises(InputError, match="log_gain should be .*, found"):
-        training.initialise(far, str(tmp_path))
+        weights.initialise(far, str(tmp_path))
 
 
 def test_rate_weights_name_parts_of_the_model(pictures):
     settings = dataclasses.replace(SETTINGS, rate_weights="z=0.5,y=2")
-    assert training.Trainer(_model(), pictures, settings).rate_weights == {"z": 0.5, "y": 2.0}
+    assert Trainer(_model(), pictures, settings).training_step.rate_weights == {"z": 0.5, "y": 2.0}
     for text, message in (
         ("high=1", "there is no part 'high'; the parts are y, z"),
         ("y", "rate_weights are NAME=NUMBER,.., received 'y'"),
     ):
         with pytest.raises(InputError) as error:
-            training.Trainer(_model(), pictures, dataclasses.replace(settings, rate_weights=text))
+            Trainer(_model(), pictures, dataclasses.replace(settings, rate_weights=text))
         assert str(error.value) == message

@@ -1,5 +1,5 @@
-"""The command `tfcodec`: encode, decode, info, verify, models, evaluate, compare, convert, freeze,
-export.
+"""The command `tfcodec`: encode, decode, info, verify, models, train, evaluate, compare, convert,
+freeze, export.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -19,17 +19,21 @@ import sys
 
 from tfcodec import __version__
 from tfcodec.commands import streams
+from tfcodec.errors import TfcodecError
 
-COMMANDS = "encode decode inspect verify export freeze convert evaluate compare".split()
+COMMANDS = "encode decode inspect verify train export freeze convert evaluate compare".split()
 
 
-def run() -> None:
-    """The console entry: `main` as a process, well-behaved towards pipes and signals."""
+def run(*words: str) -> None:
+    """The console entry: `main` as a process, well-behaved towards pipes and signals.
+
+    words: stand before those of the command line.
+    """
     streams.repair()
     # As an exception, so that unfinished files are cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        status = main()
+        status = main([*words, *sys.argv[1:]])
         sys.stdout.flush()
     except BrokenPipeError:  # such as `tfcodec models | head -1`
         streams.abandon(sys.stdout)
@@ -51,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
         if unknown:
             _refuse(arguments.parser, unknown)
         return arguments.command(arguments)
+    except TfcodecError as error:  # of what is read while flags are parsed
+        streams.warn(f"tfcodec: {error}")
+        return 1
     except SystemExit as stop:  # argparse has printed the help or what is wrong
         return stop.code or 0
     except KeyboardInterrupt:

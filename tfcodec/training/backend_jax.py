@@ -15,8 +15,6 @@ import numpy as np
 
 from tfcodec.errors import InputError
 
-STRATEGIES = ("default",)
-
 
 @contextlib.contextmanager
 def scope(strategy="default", deterministic=False):
@@ -34,6 +32,12 @@ def scope(strategy="default", deterministic=False):
     yield
 
 
+def device():
+    """What the steps are computed on, in words."""
+    first = jax.devices()[0]
+    return f"CPU with {os.cpu_count()} cores" if first.platform == "cpu" else first.device_kind
+
+
 def host():
     """Where models are built and started: on the processor.
 
@@ -43,7 +47,7 @@ def host():
 
 
 class Steps:
-    """Compiled steps of a `Trainer`; pictures and variables go to the device when this is made.
+    """A compiled `TrainingStep`; pictures and variables go to the device when this is made.
 
     A call takes the numbers of its steps and what share of the run is over, and nothing else:
     what the steps see is planned, cut and drawn where they are computed.
@@ -51,24 +55,24 @@ class Steps:
 
     chief, workers, replicas = True, 1, 1
 
-    def __init__(self, trainer):
-        self.trainer = trainer
-        self.steps_per_dispatch = trainer.settings.steps_per_dispatch
+    def __init__(self, step, pictures):
+        self.step = step
+        self.steps_per_dispatch = step.settings.steps_per_dispatch
         device = jax.devices()[0]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            pictures = list(pool.map(trainer.pictures.__getitem__, range(len(trainer.pictures))))
-        sides = np.int32([p.shape[:2] for p in pictures])
-        starts = np.cumsum([0] + [p.size for p in pictures])  # the last is the end of all
+            decoded = list(pool.map(pictures.__getitem__, range(len(pictures))))
+        sides = np.int32([p.shape[:2] for p in decoded])
+        starts = np.cumsum([0] + [p.size for p in decoded])  # the last is the end of all
         if starts[-1] >= 2**31:
             raise InputError("the decoded pictures exceed 2 GiB; the device's index has 32 bits")
-        pixels = np.concatenate([np.empty(0, np.uint8), *(p.reshape(-1) for p in pictures)])
+        pixels = np.concatenate([np.empty(0, np.uint8), *(p.reshape(-1) for p in decoded)])
         self.pixels, self.sides = jax.device_put(pixels, device), jax.device_put(sides, device)
         self.starts = jax.device_put(starts.astype(np.int32), device)
-        for variable in [*trainer.variables, *trainer.model.non_trainable_variables]:
+        for variable in [*step.variables, *step.model.non_trainable_variables]:
             variable.assign(jax.device_put(np.asarray(variable.value), device))
         self._many_steps = jax.jit(
             lambda state, fixed, steps, pixels: jax.lax.scan(
-                lambda s, step: self._one_step(s, fixed, *step, pixels), state, steps
+                lambda s, one: self._one_step(s, fixed, *one, pixels), state, steps
             ),
             donate_argnums=0,
         )
@@ -82,7 +86,7 @@ class Steps:
 
         Args: progress: float32 of the shape of `steps`, the share of the run that is over.
         """
-        variables, fixed = self.trainer.variables, self.trainer.model.non_trainable_variables
+        variables, fixed = self.step.variables, self.step.model.non_trainable_variables
         state, measured = self._many_steps(
             [v.value for v in variables], [v.value for v in fixed], (steps, progress), self.pixels
         )
@@ -98,13 +102,13 @@ class Steps:
         """Whether the step just dispatched has seen the end of the run."""
         return progress >= 1
 
-    def synchronise(self, step):
-        """The chief's step, which is ours."""
-        return step
+    def synchronise(self, number):
+        """The number of the chief's step, which is ours."""
+        return number
 
     def _crop(self, pixels, plan):
         """One crop [size, size, 3] for one example's plan: rows cut from the flat buffer."""
-        size = self.trainer.settings.crop
+        size = self.step.settings.crop
         height, width = self.sides[plan["index"]]
         top = (plan["top"] * (height - size + 1)).astype("int32")
         left = (plan["left"] * (width - size + 1)).astype("int32")
@@ -115,23 +119,23 @@ class Steps:
         cut = jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
         return jax.numpy.where(plan["turn"], cut.swapaxes(0, 1), cut)
 
-    def _one_step(self, state, fixed, step, progress, pixels):
-        trainer = self.trainer
-        weights = trainer.model.trainable_variables
-        plan = trainer.plan(step, jax.numpy)
+    def _one_step(self, state, fixed, number, progress, pixels):
+        step = self.step
+        weights = step.model.trainable_variables
+        plan = step.plan(number, jax.numpy)
         x = jax.vmap(self._crop, in_axes=(None, 0))(pixels, plan)
 
         def objective(values):
             mapping = [
                 *zip(weights, values, strict=True),
-                *zip(trainer.model.non_trainable_variables, fixed, strict=True),
+                *zip(step.model.non_trainable_variables, fixed, strict=True),
             ]
             with keras.StatelessScope(state_mapping=mapping):
-                return trainer.objective(x, plan["rung"], plan["key"], progress)
+                return step.objective(x, plan["rung"], plan["key"], progress)
 
         values = state[: len(weights)]
         (loss, measured), gradients = jax.value_and_grad(objective, has_aux=True)(values)
-        values, update = trainer.updated(state, loss, gradients, progress)
+        values, update = step.update(state, loss, gradients, progress)
         return values, {**measured, **update}
 
 

@@ -15,10 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcodec.errors import InputError, TfcodecError
-from tfcodec.training import losses
-from tfcodec.training import pictures as data
-
-STRATEGIES = ("default", "mirrored", "multiworker")
+from tfcodec.training import crops, losses
 
 
 @contextlib.contextmanager
@@ -63,13 +60,22 @@ def _check_cluster():
         )
 
 
+def device():
+    """What the steps are computed on, in words."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"CPU with {os.cpu_count()} cores"
+    name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
+
+
 def host():
     """Where models are built and started: here, wherever TensorFlow places them."""
     return contextlib.nullcontext()
 
 
 class Steps:
-    """Compiled steps of a `Trainer` under the strategy in whose scope this is made.
+    """A compiled `TrainingStep` under the strategy in whose scope this is made.
 
     Attributes:
         chief: this process reads and writes the run's files.
@@ -78,10 +84,11 @@ class Steps:
 
     steps_per_dispatch = 1
 
-    def __init__(self, trainer):
-        self.trainer, self.strategy = trainer, tf.distribute.get_strategy()
+    def __init__(self, step, pictures):
+        self.step, self.pictures = step, pictures
+        self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
-        batch_size = trainer.settings.batch_size
+        batch_size = step.settings.batch_size
         if batch_size % self.replicas:
             raise InputError(
                 f"--batch_size is that of all {self.replicas} replicas together and must be a "
@@ -96,17 +103,17 @@ class Steps:
         )
         self.ids = [int(i) for i in self._local(self._values(self._replica_id))]
         self._stop = False
-        self._step = tf.function(self._global_step)
+        self._compiled = tf.function(self._global_step)
 
     def make(self, first, last):
         """This process' share of the batch of step `first`: one dictionary a replica."""
-        plan, size = self.trainer.plan(first), self.trainer.settings.crop
-        share = self.trainer.settings.batch_size // self.replicas
+        plan, size = self.step.plan(first), self.step.settings.crop
+        share = self.step.settings.batch_size // self.replicas
         batches = []
         for replica in self.ids:
             part = {k: v[replica * share : (replica + 1) * share] for k, v in plan.items()}
-            crops = data.crops(self.trainer.pictures, part, size)
-            batches.append({"x": crops, "rung": part["rung"], "keys": part["key"]})
+            x = crops.cut(self.pictures, part, size)
+            batches.append({"x": x, "rung": part["rung"], "keys": part["key"]})
         return batches
 
     def dispatch(self, batches, progress):
@@ -122,7 +129,7 @@ class Steps:
             }
         )
         with _alive(self.workers):
-            measured = self._step(batch)
+            measured = self._compiled(batch)
         self._agreed = measured.pop("word")
         return measured
 
@@ -135,31 +142,30 @@ class Steps:
         """Whether the step just dispatched has seen the end of the run, on every clock."""
         return (progress if self.workers == 1 else float(self._agreed[1])) >= 1
 
-    def synchronise(self, step):
-        """The chief's step; its variables go to every replica."""
+    def synchronise(self, number):
+        """The number of the chief's step; its variables go to every replica."""
         if self.workers == 1:
-            return step
+            return number
         with _alive(self.workers):
-            step, counts = self._from_chief(
-                tf.constant(step), tf.constant(len(self.trainer.pictures))
-            )
+            number, counts = self._from_chief(tf.constant(number), tf.constant(self.step.count))
         counts = counts.numpy()
         if np.any(counts != counts[0]):
             found = sorted({int(count) for count in counts})
             raise InputError(f"the processes found different numbers of pictures: {found}")
-        return int(step)
+        return int(number)
 
     @tf.function
-    def _from_chief(self, step, count):
-        """(the chief's step, `count` of every replica); also assigns the chief's variables."""
-        trainer = self.trainer
-        variables = [*trainer.model.variables, *trainer.optimizer.variables, *trainer.tally]
+    def _from_chief(self, number, count):
+        """(number of the chief's step, `count` of every replica); also assigns the chief's
+        variables."""
+        step = self.step
+        variables = [*step.model.variables, *step.optimizer.variables, *step.tally]
         variables = [v.value for v in variables]
 
         def replica():
             context = tf.distribute.get_replica_context()
             replica = context.replica_id_in_sync_group
-            values = [step, *(tf.convert_to_tensor(v) for v in variables)]
+            values = [number, *(tf.convert_to_tensor(v) for v in variables)]
             # A sum of one number and zeros: exact, and known to every kind of collective.
             values = [tf.where(replica == 0, v, tf.zeros_like(v)) for v in values]
             values.append(tf.one_hot(replica, self.replicas, count, 0))
@@ -170,28 +176,26 @@ class Steps:
                     values[k] = value
             return values
 
-        step, *values, counts = self.strategy.run(replica)
+        number, *values, counts = self.strategy.run(replica)
         self._assign(variables, values)
-        return self._local(step)[0], self._local(counts)[0]
+        return self._local(number)[0], self._local(counts)[0]
 
     def _global_step(self, batch):
         measured, values = self.strategy.run(self._replica_step, args=(batch,))
-        self._assign([v.value for v in self.trainer.variables], values)
+        self._assign([v.value for v in self.step.variables], values)
         return {name: self._local(value)[0] for name, value in measured.items()}
 
     def _replica_step(self, batch):
-        trainer = self.trainer
-        weights = trainer.model.trainable_variables
-        state = [tf.convert_to_tensor(v.value) for v in trainer.variables]
+        step = self.step
+        weights = step.model.trainable_variables
+        state = [tf.convert_to_tensor(v.value) for v in step.variables]
         word = tf.identity(batch["word"])  # a collective wants a device, inputs have none
         if self.workers > 1:  # each has a clock of its own
             context = tf.distribute.get_replica_context()
             word = context.all_reduce(tf.distribute.ReduceOp.MEAN, word)
         progress = word[1]
         with tf.GradientTape() as tape:
-            objective, measured = trainer.objective(
-                batch["x"], batch["rung"], batch["keys"], progress
-            )
+            objective, measured = step.objective(batch["x"], batch["rung"], batch["keys"], progress)
         gradients = [
             tf.zeros_like(value) if gradient is None else gradient
             for gradient, value in zip(tape.gradient(objective, weights), state, strict=False)
@@ -202,7 +206,7 @@ class Steps:
                 tf.distribute.ReduceOp.MEAN, (objective, measured, gradients)
             )
             measured["psnr"] = losses.psnr(measured["mse"])  # no mean of logarithms
-        values, update = trainer.updated(state, objective, gradients, progress)
+        values, update = step.update(state, objective, gradients, progress)
         return {**measured, **update, "word": word}, values
 
     def _assign(self, variables, values):

@@ -18,6 +18,7 @@ from tfcodec.errors import InputError
 
 PIECE_BYTES = 16 << 20  # of an array file, at most, unless one array is larger
 STATE = "state.json"
+MODEL = "model.json"  # of a run: {"model", "preset", "config"}
 PARTIAL = ".partial"
 
 
@@ -46,6 +47,14 @@ def write(path, arrays, state=None):
     _sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
+def check_replaceable(path):
+    """Raises InputError if a folder holds anything but arrays, so that `write` shall not replace
+    it."""
+    names = set(os.listdir(path)) - {STATE} if os.path.isdir(path) else ()
+    if any(not name.startswith("piece-") for name in names):
+        raise InputError(f"{path}: exists and holds other files; it is not replaced")
+
+
 def remove(path):
     """Removes a checkpoint; at no moment is half of it visible under its name."""
     condemned = os.path.normpath(path) + ".removed" + PARTIAL
@@ -60,6 +69,18 @@ def listed(directory):
         return []
     names = sorted(n for n in os.listdir(directory) if n.startswith("step-"))
     return [os.path.join(directory, n) for n in names if not n.endswith(PARTIAL)]
+
+
+def read_model(directory):
+    """(model, preset) of the run in a directory, or None if there is none that can be continued."""
+    if not listed(directory):
+        return None
+    try:
+        with open(os.path.join(directory, MODEL), encoding="utf-8") as file:
+            described = json.load(file)
+        return described["model"], described["preset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read(path):

@@ -7,7 +7,6 @@ from keras import ops
 
 from tfcodec import metrics
 
-DISTORTIONS = ("mse", "ms_ssim")
 SMALLEST_CONTRAST = 1e-4
 _C1, _C2 = 0.01**2, 0.03**2
 

@@ -1,52 +1,125 @@
-"""Training pictures: which crop of which picture a step sees follows from (seed, step) alone."""
+"""Training pictures: found by folder, file, list, glob or data set, decoded when they are wanted.
 
-import concurrent.futures
-import contextlib
-import functools
+Files and records are read as `encode` reads them, by `tfcodec.pictures`: 16 bits become 8, colour
+profiles sRGB, turned pictures upright; alpha is left out.
+"""
+
 import glob
-import io
 import itertools
 import os
 import threading
-import time
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
+from tfcodec import pictures
+from tfcodec.coding.format import DEFAULT_MAX_PIXELS
 from tfcodec.errors import InputError
 from tfcodec.training import records
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 NOTICES = 20  # pictures that cannot be decoded are named one by one up to this many
+LIST = "@"  # before the name of a file of paths
+MOST_COMMAS = 20  # in the name of a file
 
 
-def find(patterns):
-    """The pictures that folders (searched through), files, globs and data sets name, sorted.
+def find(sources: str | list[str], flag: str = "") -> list:
+    """The pictures that folders (searched through), files, lists, globs and data sets name, sorted.
 
-    Among the files, those called *.tfrecord stand for the pictures in them; `tfds:NAME[:SPLIT]` is
-    a data set of TensorFlow Datasets. See `records`.
+    `@FILE` is a list: a text file with a folder, file, glob or data set a line, relative to the
+    file's folder; empty lines, and those that begin with #, say nothing. Files called *.tfrecord
+    stand for the pictures in them; `tfds:NAME[:SPLIT]` is a data set of TensorFlow Datasets, see
+    `records`. What exists wins: over the comma between two sources, a glob's brackets, and @.
 
-    Args: patterns: one string with commas between, or a list of strings.
+    Args:
+        sources: one string with commas between, or a list of strings.
+        flag: the command line's name for them, for errors.
     Returns: a list of paths and `records.Record`s.
-    Raises: InputError if a pattern names no picture.
+    Raises: InputError if a source is not there or names no picture.
     """
+    where = f"{flag} " if flag else ""
+    items = _split(sources) if isinstance(sources, str) else sources
+    if not all(items):
+        raise InputError(f"{where}{sources}: there is nothing between two commas")
     paths, found = set(), set()
-    for pattern in patterns.split(",") if isinstance(patterns, str) else patterns:
-        if pattern.startswith("tfds:"):
-            found.update(records.dataset(pattern))
-            continue
-        if os.path.isdir(pattern):
-            pattern = os.path.join(pattern, "**", "*")
-        names = glob.glob(pattern, recursive=True)
-        shards = [name for name in names if records.FILES.search(name)]
-        pictures = [name for name in names if name.lower().endswith(SUFFIXES)]
-        if not pictures and not shards:
-            raise InputError(f"{pattern}: no picture found there")
-        paths.update(pictures)
-        for shard in shards:
-            found.update(records.index(shard))
+    for item in items:
+        for source in _lines(item, where) if _is_list(item) else [item]:
+            if source.startswith("tfds:") and not os.path.exists(source):
+                found.update(records.dataset(source))
+                continue
+            names = _files(source, where)
+            shards = [name for name in names if records.FILES.search(name)]
+            named = [name for name in names if name.lower().endswith(pictures.SUFFIXES)]
+            if not named and not shards:
+                raise InputError(f"{where}{source}: no picture found there{_hint(source)}")
+            paths.update(named)
+            for shard in shards:
+                found.update(records.index(shard))
     return sorted(paths) + sorted(found)
+
+
+def _split(text):
+    """Sources with commas between, of which an existing path may have some in its name."""
+    words, items = text.split(","), []
+    while words:
+        joined = [",".join(words[:k]) for k in range(min(len(words), MOST_COMMAS + 1), 1, -1)]
+        paths = [name for name in joined if os.path.exists(name.removeprefix(LIST))]
+        items.append(paths[0] if paths else words[0])
+        words = words[items[-1].count(",") + 1 :]
+    return items
+
+
+def _is_list(item):
+    return item.startswith(LIST) and not os.path.exists(item)
+
+
+def _lines(item, where):
+    """The sources that a list names."""
+    path = item.removeprefix(LIST)
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise InputError(f"{where}{item}: the list cannot be read ({reason})") from None
+    sources = [line for line in lines if line and not line.startswith("#")]
+    if not sources:
+        raise InputError(f"{where}{item}: the list is empty")
+    folder = os.path.dirname(path)
+    return [
+        s if s.startswith("tfds:") else os.path.normpath(os.path.join(folder, s)) for s in sources
+    ]
+
+
+def _files(source, where):
+    """The files of a folder, of a file's name, or of a glob."""
+    if os.path.isdir(source):
+        names = glob.glob(os.path.join(glob.escape(source), "**", "*"), recursive=True)
+    elif os.path.exists(source):
+        names = [source]
+    else:
+        names = glob.glob(source, recursive=True)
+        if not names:
+            raise InputError(f"{where}{source}: there is no such file, folder or glob")
+    return names
+
+
+def _hint(source):
+    if os.path.isfile(source):
+        return f", by its name; a list of pictures is given as {LIST}{source}"
+    return ""
+
+
+def without(sources: list, held_out: list) -> list:
+    """Those sources of `find` that are not among others, under whatever names."""
+    withheld = {_identity(source) for source in held_out}
+    return [source for source in sources if _identity(source) not in withheld]
+
+
+def _identity(source):
+    if isinstance(source, records.Record):
+        return os.path.realpath(source.path), source.offset
+    return os.path.realpath(source)
 
 
 class Pictures:
@@ -64,16 +137,11 @@ class Pictures:
     Raises: InputError if no picture is left.
     """
 
-    def __init__(self, sources, min_side, budget=4 << 30):
+    def __init__(self, sources: list, min_side: int, budget: int = 4 << 30):
         self.sources, self.skipped, self.failed = [], [], set()
         for source in sources:
-            fits = True  # of a record, until it is read
-            if not isinstance(source, records.Record):
-                try:
-                    with Image.open(source) as image:  # reads the header only
-                        fits = min(image.size) >= min_side
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-                    fits = False
+            # That of a record is known when it is read.
+            fits = isinstance(source, records.Record) or _fits(source, min_side)
             (self.sources if fits else self.skipped).append(source)
         if not self.sources:
             raise InputError(
@@ -82,10 +150,10 @@ class Pictures:
         self._min_side, self._kept, self._budget = min_side, {}, budget
         self._lock = threading.Lock()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> np.ndarray:
         """Pixels of a picture, or of the next one that can be decoded."""
         for k in itertools.islice(itertools.cycle(range(len(self))), index, index + len(self)):
             if k in self._kept:
@@ -93,18 +161,20 @@ class Pictures:
             if k not in self.failed:
                 try:
                     return self._decode(k)
-                except Exception as error:  # whatever Pillow raises on damaged bytes
+                except (InputError, ValueError, OSError) as error:
                     self._fail(k, error)
         raise InputError(f"none of the {len(self)} pictures can be decoded")
 
     def _decode(self, index):
         source = self.sources[index]
         if isinstance(source, records.Record):
-            source = io.BytesIO(source.picture())
-        with Image.open(source) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            picture = pictures.read_bytes(source.picture(), str(source))
+        else:
+            picture = pictures.read(source)
+        pixels = picture.rgb
         if min(pixels.shape[:2]) < self._min_side:
-            raise ValueError(f"{pixels.shape[1]}x{pixels.shape[0]}, smaller than a crop")
+            name = f"{source}: {picture.width}x{picture.height}"
+            raise InputError(f"{name}, smaller than a crop of {self._min_side}")
         with self._lock:
             if pixels.nbytes <= self._budget and index not in self._kept:
                 self._budget -= pixels.nbytes
@@ -118,92 +188,21 @@ class Pictures:
             self.failed.add(index)
             count = len(self.failed)
         if count <= NOTICES:
-            logging.warning("left out %s: %s", self.sources[index], error)
+            sentence, name = str(error), str(self.sources[index])
+            logging.warning("left out %s", sentence if name in sentence else f"{name}: {sentence}")
         if count == NOTICES:
             logging.warning("more pictures that cannot be decoded are only counted")
 
 
-def plan(step, *, count, batch_size, num_rungs, seed, xp=np):
-    """What each example of a step is made of, as a dictionary of arrays [batch_size].
-
-    index: which of `count` pictures, by a permutation per epoch; top, left: float32 in [0, 1),
-    place of the crop; flip, turn: bool, mirrored and transposed; rung: float32, a whole number
-    below `num_rungs`; key: uint32, seed of the example's noise. A resumed run needs to know nothing
-    but the step, and an accelerator nothing of the host: all is hashed of seed and step.
-
-    Args: xp: the module that computes it, numpy or jax.numpy, where `step` may be traced.
-    """
-    position = step * batch_size + xp.arange(batch_size)
-    first = position[0] // count  # epoch of the first example; the batch may reach into others
-    order = _kept_order if xp is np else _order
-    orders = xp.stack(
-        [order(seed, first + k, count, xp) for k in range(-(-batch_size // count) + 1)]
-    )
-    # One column of numbers an example, so that a split of the batch does not change them.
-    bits = _hashed(xp, seed, _DRAWS, position, xp.arange(6)[:, None])
-    top, left, flip, turn, offset = (bits[:5] >> np.uint32(8)).astype("float32") * 2.0**-24
-    # Rungs are dealt out rather than drawn: every batch spans the ladder.
-    offset = (offset[0] * num_rungs).astype("int32")
-    return {
-        "index": orders[position // count - first, position % count],
-        "top": top,
-        "left": left,
-        "flip": flip < 0.5,
-        "turn": turn < 0.25,
-        "rung": ((position + offset) % num_rungs).astype("float32"),
-        "key": bits[5],
-    }
-
-
-def _order(seed, epoch, count, xp):
-    """The permutation of the pictures in an epoch, int32 [count]."""
-    number = xp.arange(count)
-    hashed = _hashed(xp, seed, _ORDER, epoch, number)
-    return xp.lexsort([number, hashed]).astype("int32")  # equal ones in their own order
-
-
-_kept_order = functools.lru_cache(maxsize=4)(_order)
-_DRAWS, _ORDER = 1, 2  # tell the hashes of one number apart
-
-
-def _hashed(xp, *words):
-    """uint32 that depend on every bit of every word; words are whole numbers that broadcast."""
-    h = xp.zeros([1], "uint32")
-    for word in words:
-        h = h * np.uint32(0x9E3779B9) + xp.asarray(word).astype("uint32") + np.uint32(1)
-        # The 32-bit finaliser of MurmurHash3, as in `entropy.quantize`.
-        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-            h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
-        h = h ^ (h >> np.uint32(16))
-    return h
-
-
-def crops(pictures, step_plan, size):
-    """The crops [B, size, size, 3] uint8 that a plan asks for."""
-    batch = np.empty([len(step_plan["index"]), size, size, 3], np.uint8)
-    for k, index in enumerate(step_plan["index"]):
-        pixels = pictures[index]
-        top = int(step_plan["top"][k] * (pixels.shape[0] - size + 1))
-        left = int(step_plan["left"][k] * (pixels.shape[1] - size + 1))
-        crop = pixels[top : top + size, left : left + size]
-        crop = crop[:, ::-1] if step_plan["flip"][k] else crop
-        batch[k] = crop.swapaxes(0, 1) if step_plan["turn"][k] else crop
-    return batch
-
-
-def prefetch(make, first, last, threads=1):
-    """Yields (make(item), seconds waited for it) for first <= item < last, in order.
-
-    `threads` items are being made in as many threads while earlier ones are used.
-    """
-    with contextlib.ExitStack() as stack:
-        workers = stack.enter_context(concurrent.futures.ThreadPoolExecutor(threads))
-        stack.callback(workers.shutdown, cancel_futures=True)
-        ahead = [workers.submit(make, k) for k in range(first, min(first + threads, last))]
-        for item in range(first, last):
-            start = time.perf_counter()
-            current = ahead.pop(0).result()
-            waited = time.perf_counter() - start
-            if item + threads < last:
-                ahead.append(workers.submit(make, item + threads))
-            yield current, waited
+def _fits(path, min_side):
+    """Whether a picture file is large enough for a crop, and no larger than is read."""
+    try:
+        with Image.open(path) as image:  # reads the header only
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        try:  # a format whose plugin `pictures` knows
+            picture = pictures.read(path)
+        except InputError:
+            return False
+        width, height = picture.width, picture.height
+    return min(width, height) >= min_side and width * height <= DEFAULT_MAX_PIXELS

@@ -12,8 +12,55 @@ from keras import ops
 from tfcodec import complexity
 
 
-def line(values):
-    return "  ".join(f"{k} {v:.4g}" for k, v in values.items() if k not in ("rung", "lambda"))
+class Progress:
+    """Lines of how far a run has come, for a person: soon at first, then more and more rarely."""
+
+    FIRST, GROWTH, LONGEST = 10.0, 1.3, 600.0  # seconds until the first line; between lines
+
+    def __init__(self, trainer):
+        self.trainer, self.wait = trainer, self.FIRST
+        self.next = time.monotonic() + self.wait
+        self.first = None  # time and number of the first step, which took a compilation
+
+    def due(self, step, over=False):
+        """Whether a line should be printed after a step; to be called after each."""
+        now = time.monotonic()
+        self.first = self.first or (now, step)
+        if now < self.next and not over:
+            return False
+        self.wait = min(self.wait * self.GROWTH, self.LONGEST)
+        self.next = now + self.wait
+        return True
+
+    def line(self, step, measured):
+        """Step, rate, distortion, speed and the time that is left."""
+        settings = self.trainer.settings
+        values = {k: float(ops.convert_to_numpy(v)) for k, v in measured.items()}
+        words = [f"step {step:,} of {settings.steps:,}", f"loss {values['loss']:.4g}"]
+        for name, unit in (("bpp", "bpp"), ("psnr", "dB")):
+            if name in values:
+                words.append(f"{values[name]:.4g} {unit}")
+        began, first = self.first
+        steps, seconds = step - first, time.monotonic() - began
+        if steps:
+            words.append(f"{steps * settings.batch_size / seconds:.3g} images/s")
+            left = (settings.steps - step) * seconds / steps
+            if settings.seconds:
+                left = min(left, max(settings.seconds - self.trainer.clock.seconds, 0.0))
+            if not self.trainer.over:
+                words.append(f"{duration(left)} left")
+        return "  ".join(words)
+
+
+def duration(seconds):
+    """ "40 s", "12 min", "3 h 20 min" or "5 d 4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 class Meter:
@@ -50,7 +97,7 @@ class Meter:
             "mpixel_per_second": images * self.pixels / 1e6,
             "input_wait": (trainer.waited - self.waited) / seconds,  # share of the time
             "input_bound_steps": trainer.input_bound - self.input_bound,
-            **{v.name: ops.convert_to_numpy(v).item() for v in trainer.tally},
+            **{v.name: ops.convert_to_numpy(v).item() for v in trainer.training_step.tally},
         }
         if self.flop:
             values["tflops"] = self.flop * images / 1e12

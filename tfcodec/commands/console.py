@@ -81,7 +81,7 @@ class Console:
 
     def notice(self, sentence: str | TfcodecError) -> None:
         self._clear()
-        streams.warn("tfcodec: " + " ".join(str(sentence).splitlines()))
+        streams.warn("tfcodec: " + shown(" ".join(str(sentence).splitlines())))
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
         """Counts and prints; a sentence that names no file of the job gets its input in front, and
@@ -104,7 +104,7 @@ class Console:
                 this = job(task)
                 self._name, self._started = this.name, time.monotonic()
                 if self._files > 1:
-                    self._progress.show(this.name, self._done, self._files)
+                    self._progress.show(shown(this.name), self._done, self._files)
                 try:
                     line = work(task)
                     if line is not None:
@@ -126,7 +126,7 @@ class Console:
 
     def step(self, what: str, done: int | None = None, count: int | None = None) -> None:
         """What work that takes long is at, told from its start; `done` of `count` if it knows."""
-        self._progress.show(f"{what}  {self._name}", done, count)
+        self._progress.show(f"{what}  {shown(self._name)}", done, count)
 
     def _within(self, what: str, done: int, count: int) -> None:
         if time.monotonic() - self._started > PATIENCE:
@@ -138,7 +138,7 @@ class Console:
 
 
 def shown(name: str) -> str:
-    """A file's name on one line, whatever is in it."""
+    """A file's name, or what holds one, on one line and without commands to the terminal."""
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escape(c) for c in name)
 
 

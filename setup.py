@@ -42,7 +42,7 @@ setuptools.setup(
         "tfcodec.recipes": "recipes",
     },
     package_data={
-        "tfcodec": ["version.txt", "data_files/*"],
+        "tfcodec": ["py.typed", "version.txt", "data_files/*"],
         "tfcodec.recipes": ["*.flags"],
         "tfcodec.saved_models": ["*/*", "*/*/*", "*/*/*/*"],
     },

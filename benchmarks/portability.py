@@ -223,8 +223,9 @@ def runtime(info):
     if "RUNTIME_XLA" in os.environ:
         import tensorflow as tf
 
-        exported.module.steps = [
-            tf.function(step, jit_compile=True, autograph=False) for step in exported.module.steps
+        exported.functions.steps = [
+            tf.function(step, jit_compile=True, autograph=False)
+            for step in exported.functions.steps
         ]
         return exported
     if backend == "tensorflow" and "RUNTIME_SPECIFICATION" not in os.environ:

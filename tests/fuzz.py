@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of what reads files: container, side list, alpha and coders.
+"""Coverage-guided fuzzing of what reads files: container, side list, alpha, metadata and coders.
 
     pip install 'tfcodec[fuzz]'
     python tests/fuzz.py CORPUS -max_total_time=600        # libFuzzer's flags
@@ -51,6 +51,8 @@ def _container(data):
     assert again == found, "what was read does not survive being written"
     if found.alpha is not None:
         _alpha_of(found.alpha, found.height, found.width)
+    if found.metadata is not None:
+        _metadata_of(found.metadata)
 
 
 def _sealed_container(data):
@@ -63,19 +65,16 @@ def _sealed_container(data):
 
 def _alpha(data):
     """A PNG of right header, chunks and checksums around hostile contents, cut at zero bytes."""
+    import drawn
+
     if len(data) < 3:
         return
     height, width, kinds = 1 + data[0] % 64, 1 + data[1] % 64, data[2]
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header)]
+    chunks = [(b"IHDR", drawn.png_header(width, height, 8, 0))]
     for k, body in enumerate(data[3:].split(b"\0\0\0\0")[:8]):
         body = zlib.compress(body) if kinds >> k & 1 else body
         chunks.append((b"IDAT", body))
-    png = b"\x89PNG\r\n\x1a\n"
-    for kind, body in (*chunks, (b"IEND", b"")):
-        crc = zlib.crc32(kind + body)
-        png += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
-    _alpha_of(png, height, width)
+    _alpha_of(drawn.png_file(*chunks), height, width)
 
 
 def _alpha_of(png, height, width):
@@ -83,6 +82,26 @@ def _alpha_of(png, height, width):
 
     alpha = pictures.alpha_from_png(png, height, width, NAME)
     assert alpha.shape == (height, width)
+
+
+def _metadata(data):
+    """A zlib stream of hostile contents, or hostile bytes in its place."""
+    if data:
+        _metadata_of(zlib.compress(data[1:]) if data[0] % 4 else data[1:])
+
+
+def _metadata_of(part):
+    from tfcodec import pictures
+    from tfcodec.coding.format import MAX_METADATA
+
+    found = pictures.metadata_from_bytes(part, NAME)
+    assert 0 < len(found.exif) + len(found.xmp) <= MAX_METADATA
+    again = pictures.metadata_to_bytes(found)
+    assert pictures.metadata_from_bytes(again, NAME) == found
+    upright, orientation = pictures.metadata_of_file(found.exif, found.xmp)
+    assert 1 <= orientation <= 8
+    if upright is not None:
+        assert pictures.metadata_of_file(upright.exif, upright.xmp) == (upright, 1)
 
 
 def _escapes(data):
@@ -164,7 +183,7 @@ def _mixtures(data):
 
 READERS = (
     *(_container, _sealed_container, _alpha, _escapes),
-    *(_range_coder, _reference_coder, _mixtures),
+    *(_range_coder, _reference_coder, _mixtures, _metadata),
 )
 
 # ------------------------------------------------------------------------------------- the corpus
@@ -179,13 +198,16 @@ def seeds():
         fields |= dict(coder=0, streams=(b"stream",), escapes=(), alpha=None, checksum=5)
         return container.pack(container.Container(**{**fields, **changes}))
 
+    import drawn
     import numpy as np
 
     from tfcodec import pictures
 
     alpha = pictures.alpha_to_png(np.uint8(np.add.outer(np.arange(9), np.arange(7)) * 9))
     lanes = tuple(b"lane" * k for k in range(8))
+    metadata = pictures.metadata_to_bytes(pictures.Metadata(exif=b"E" * 9, xmp=b"<x/>"))
     files = [file(), file(gray=True, escapes=(1, -400)), file(alpha=alpha), file(streams=lanes)]
+    files.append(file(metadata=metadata))
     yield from (b"\0" + data for data in files)
     yield from (b"\1" + data[5:-4] for data in files)
     yield b"\2\7\7\1" + bytes(range(1, 80))
@@ -194,6 +216,8 @@ def seeds():
     yield b"\4\2\6\4" + bytes(range(40))
     yield b"\5\4" + bytes(range(40))
     yield b"\6" + bytes(range(40))
+    exif = drawn.exif(Orientation=6, Make="Maker")
+    yield b"\7\1" + struct.pack("<I", len(exif)) + exif + b'<x tiff:Orientation="6"/>'
 
 
 def kept():

@@ -44,8 +44,9 @@ GROWTH = 64  # MiB that the allocators may keep for themselves
 def originals(folder, model="mbt2018_mean-compact"):
     """A tiny codec of a preset, and its files of 32x32 pictures.
 
-    They are gray, RGB, with alpha, with escapes, of several lanes, of coder 1.
+    They are gray, RGB, with alpha, with escapes, of several lanes, of coder 1, with metadata.
     """
+    import drawn
     import tiny_exports
 
     name, preset = model.split("-")
@@ -56,8 +57,13 @@ def originals(folder, model="mbt2018_mean-compact"):
     random = np.random.RandomState(0)
     smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
     noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
+    told = dataclasses.replace(
+        pictures.from_array(smooth),
+        metadata=pictures.Metadata(drawn.exif(Make="Maker", Orientation=1), b"<x:xmpmeta/>" * 20),
+    )
     files = [
         tiny.encode(pictures.from_array(smooth), 1).data,
+        tiny.encode(told, 1, keep_metadata=True).data,
         tiny.encode(pictures.from_array(noisy[..., :3]), 8).data,
         tiny.encode(pictures.from_array(noisy), 4).data,
         tiny.encode(pictures.from_array(noisy), 8, lanes=4).data,
@@ -105,11 +111,13 @@ def with_valid_checksum(data):
 def forge(random, data):
     """A sound file that says something else in one of its parts, so that the coder is reached."""
     container = unpack(data)
-    kind = random.randint(4)
+    kind = random.randint(5)
     if kind == 0:
         changes = {"escapes": _changed(random, container.escapes)}
     elif kind == 1 and container.alpha is not None:
         changes = {"alpha": mutate(random, container.alpha)}
+    elif kind == 4 and container.metadata is not None:
+        changes = {"metadata": _forged(random, container.metadata)}
     elif kind == 2:
         field, most = (("quality", 256), ("height", 65), ("width", 65), ("gray", 2))[
             random.randint(4)
@@ -123,6 +131,13 @@ def forge(random, data):
     return pack(dataclasses.replace(container, **changes))
 
 
+def _forged(random, metadata):
+    """The part with other bytes, or with other contents in a sound stream."""
+    if random.randint(2):
+        return mutate(random, metadata)
+    return zlib.compress(mutate(random, zlib.decompress(metadata)))
+
+
 def _changed(random, escapes):
     """The tuple with an escape more, less or another."""
     at = random.randint(len(escapes) + 1)
@@ -134,7 +149,7 @@ def claims(container):
     """What a file says of its picture: whoever changes this asks for another picture."""
     return (
         (container.height, container.width, container.quality),
-        (container.gray, container.alpha, container.checksum),
+        (container.gray, container.alpha, container.checksum, container.metadata),
     )
 
 
@@ -150,6 +165,7 @@ def survive(codec_, data):
     assert picture.rgb.shape == (container.height, container.width, 3)
     assert picture.gray == container.gray
     assert (picture.alpha is None) == (container.alpha is None)
+    assert (picture.metadata is None) == (container.metadata is None)
     return claims(container), picture
 
 

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+from drawn import as_png
 from PIL import Image
 
 from tfcodec.coding import container
@@ -18,13 +19,6 @@ def pixels(seed, height=48, width=70, channels=3):
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 200, width)[None, :, None] * np.ones([height, 1, channels])
     return np.uint8(ramp + rng.integers(0, 50, [height, width, channels])).squeeze()
-
-
-def png(array, **options):
-    buffer = io.BytesIO()
-    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
-    image.save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 def png_pixels(data):
@@ -45,7 +39,7 @@ def decode(signatures, *files):
 def check_same(there, signatures, quality, server_quality):
     """tfcodec and the server write the same file and show the same picture."""
     array = pixels(3, 97, 121)
-    ((file, error),) = encode(signatures, png(array), quality=server_quality)
+    ((file, error),) = encode(signatures, as_png(array), quality=server_quality)
     assert error == b""
     assert file == there.encode(from_array(array), quality, lanes="serving").data
     ((shown, error),) = decode(signatures, file)
@@ -97,7 +91,7 @@ def run_host(pairs, array, **settings):
     """
     for there, folder in pairs:
         folder = pathlib.Path(folder)
-        (folder / "p.png").write_bytes(png(array))
+        (folder / "p.png").write_bytes(as_png(array))
         (folder / "p.tfcd").write_bytes(there.encode(from_array(array), lanes=16).data)
     command = [sys.executable, "-c", HOST, *(folder for _, folder in pairs)]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)

@@ -174,7 +174,7 @@ def test_compress_takes_a_size():
     assert sizes[0] < len(data) <= sizes[1]
     with pytest.raises(InputError, match=f"the smallest possible file has {sizes[0]} bytes"):
         tfcodec.compress(array, target_bytes=sizes[0] - 1)
-    with pytest.raises(InputError, match="a quality or a size, not for both"):
+    with pytest.raises(InputError, match="not to several: received quality=4 and target"):
         tfcodec.compress(array, quality=4, target_bytes=sizes[1])
 
 

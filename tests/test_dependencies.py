@@ -22,11 +22,11 @@ ORDER = (
     ("models",),
     ("exports",),
     ("codec",),
-    ("freeze", "convert", "pillow", "serving", "training", "evaluation"),
+    ("freeze", "convert", "pillow", "api", "keras", "serving", "training", "evaluation"),
     ("commands",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
-ANY_BACKEND = ("layers", "entropy", "exact", "models", "errors", "training")
+ANY_BACKEND = ("layers", "entropy", "exact", "models", "errors", "training", "keras")
 
 
 def room_of(name):

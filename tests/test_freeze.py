@@ -116,8 +116,8 @@ def decode():
 decode()
 if os.environ.get("XLA"):
     import tensorflow as tf
-    steps = exported.module.steps
-    exported.module.steps = [tf.function(s, jit_compile=True, autograph=False) for s in steps]
+    steps = exported.functions.steps
+    exported.functions.steps = [tf.function(s, jit_compile=True, autograph=False) for s in steps]
     decode()
 """
 RUNTIMES = {

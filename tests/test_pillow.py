@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tiny_exports
+from drawn import profile_of_swapped_channels
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 import tfcodec
@@ -97,6 +98,7 @@ def test_pixels_that_do_not_come_out_are_an_os_error(tmp_path, model):
     "options, error, words",
     [
         ({"quality": 9}, ValueError, "quality is from 1 to 8, not 9"),
+        ({"quality": 90}, ValueError, "not 90; the scale is tfcodec's, not JPEG's"),
         ({"quality": "high"}, ValueError, "must be a number, received 'high'"),
         ({"model": "nobody"}, OSError, "there is no model 'nobody'"),
     ],
@@ -107,9 +109,106 @@ def test_what_cannot_be_saved_leaves_no_file(tmp_path, model, options, error, wo
     assert not list(tmp_path.iterdir())
 
 
-def test_other_modes_are_refused(tmp_path, model):
-    with pytest.raises(OSError, match="cannot write mode CMYK as TFCD; convert it"):
-        Image.new("CMYK", (9, 9)).save(tmp_path / "x.tfcd", model=model)
+def test_samples_without_a_reading_are_refused(tmp_path, model):
+    words = "cannot write mode F as TFCD: the image: has floating-point samples of 32 bits"
+    with pytest.raises(OSError, match=words):
+        Image.new("F", (9, 9)).save(tmp_path / "x.tfcd", model=model)
+    assert not list(tmp_path.iterdir())
+
+
+def opened(image, kind, **options):
+    """The image as Pillow opens it from a file of that kind."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return Image.open(buffer)
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return opened(picture(), "PNG", exif=exif)
+
+
+KINDS = {
+    "palette": lambda: opened(picture().quantize(16), "PNG"),
+    "palette with a transparent entry": lambda: opened(
+        picture().quantize(16), "PNG", transparency=3
+    ),
+    "palette with alpha": lambda: opened(
+        picture().quantize(8), "PNG", transparency=bytes(range(0, 160, 20))
+    ),
+    "gray with a transparent level": lambda: opened(picture("L"), "PNG", transparency=96),
+    "RGB with a transparent colour": lambda: opened(
+        picture(), "PNG", transparency=picture().getpixel((7, 5))
+    ),
+    "GIF": lambda: opened(picture().quantize(8), "GIF", transparency=2),
+    "1 bit": lambda: opened(picture("L").convert("1"), "PNG"),
+    "16 bits": lambda: opened(Image.fromarray(np.uint16(np.mgrid[:70, :90][0] * 900)), "PNG"),
+    "CMYK": lambda: opened(picture().convert("CMYK"), "JPEG"),
+    "opaque": lambda: opened(picture().convert("RGBA"), "PNG"),
+    "premultiplied": lambda: picture("RGBA").convert("RGBa"),
+    "turned": turned,
+    "profile": lambda: opened(picture(), "PNG", icc_profile=profile_of_swapped_channels()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saving_does_what_encode_does(tmp_path, model, kind):
+    """The file of a loaded image, of an unread one and of its PNG are one, whatever the mode."""
+    from tfcodec import codec, pictures
+
+    image = KINDS[kind]()
+    if image.format is None:
+        expected = tfcodec.compress(image, model)
+    else:
+        image.fp.seek(0)
+        source = pictures.read(io.BytesIO(image.fp.read()))
+        expected = codec.load(model).encode(source).data
+        assert tfcodec.compress(image, model) == expected
+    image.save(tmp_path / "x.tfcd", model=model)
+    assert (tmp_path / "x.tfcd").read_bytes() == expected
+    with Image.open(tmp_path / "x.tfcd") as found:
+        assert found.mode.endswith("A") == (image.has_transparency_data and kind != "opaque")
+        assert found.size == ((70, 90) if kind == "turned" else (90, 70))
+
+
+def test_pixels_changed_after_opening_count(model):
+    image = turned()
+    image.paste((9, 9, 9), (0, 0, *image.size))
+    assert tfcodec.compress(image, model) == tfcodec.compress(
+        np.full([90, 70, 3], 9, np.uint8), model
+    )
+
+
+def test_exif_and_xmp_are_kept_when_they_are_given(tmp_path, model):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 8
+    image = picture()
+    image.save(tmp_path / "x.tfcd", model=model, exif=exif, xmp=b"<x:xmpmeta/>")
+    with Image.open(tmp_path / "x.tfcd") as found:
+        assert found.size == (70, 90)  # turned, as the tag asks
+        assert found.getexif()[0x010F] == "Maker" and found.getexif()[0x0112] == 1
+        assert found.info["xmp"] == b"<x:xmpmeta/>"
+    image.info["exif"] = exif.tobytes()
+    image.save(tmp_path / "y.tfcd", model=model)
+    with Image.open(tmp_path / "y.tfcd") as found:
+        assert found.size == (70, 90) and "exif" not in found.info
+
+
+def test_save_all_takes_one_frame_and_refuses_several(tmp_path, model):
+    picture().save(tmp_path / "x.tfcd", model=model)
+    picture().save(tmp_path / "y.tfcd", model=model, save_all=True)
+    assert (tmp_path / "x.tfcd").read_bytes() == (tmp_path / "y.tfcd").read_bytes()
+    with pytest.raises(ValueError, match="holds one picture, not 3 frames"):
+        frames = [picture(), picture()]
+        picture().save(tmp_path / "z.tfcd", model=model, save_all=True, append_images=frames)
+    assert not (tmp_path / "z.tfcd").exists()
+
+
+def test_the_format_has_a_mime_type(tmp_path, model):
+    picture().save(tmp_path / "x.tfcd", model=model)
+    with Image.open(tmp_path / "x.tfcd") as found:
+        assert found.get_format_mimetype() == "image/x-tfcd"
 
 
 def test_pillows_own_limit_holds(tmp_path, model, monkeypatch):

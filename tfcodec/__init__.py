@@ -1,58 +1,70 @@
 """tfcodec: a learned image codec for TensorFlow and Keras 3.
 
-Compress an image array to bytes and back with `compress` and `decompress`; `load` gives the codec
-of one trained model. Importing this package imports neither TensorFlow nor Keras: they come with
-the first use of a function that needs them.
+    data = tfcodec.compress("photo.jpg", quality=4)      # an array, a path or a Pillow image
+    array = tfcodec.decompress(data)
+
+`encode_file` and `decode_file` go from file to file, `compress_batch` takes many pictures, `info`
+says what a file says, `installed_models` which models there are, and `load` gives the codec of one.
+All errors that input can cause are a `TfcodecError`. `tfcodec.keras` is the codec as a Keras layer,
+`tfcodec.pillow` a plugin of Pillow; both are imported by name.
+
+Importing this package imports nothing but a few lines: what a name needs comes with its first use,
+TensorFlow with the first picture.
 """
 
+import importlib
 import pathlib
 
-__all__ = ["__version__", "compress", "decompress", "load"]
+# Where each name of the face stands.
+_HOMES = {
+    "tfcodec.api": (
+        "FileInfo compress compress_batch decode_file decompress encode_file info installed_models "
+        "load"
+    ),
+    "tfcodec.errors": "ContainerError InputError ModelError TfcodecError",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [  # noqa: F822, these names come with their first use
+    "ContainerError",
+    "FileInfo",
+    "InputError",
+    "ModelError",
+    "TfcodecError",
+    "__version__",
+    "compress",
+    "compress_batch",
+    "decode_file",
+    "decompress",
+    "encode_file",
+    "info",
+    "installed_models",
+    "load",
+]
 __version__ = (pathlib.Path(__file__).parent / "version.txt").read_text().strip()
 
-
-def compress(array, model=None, quality=None, target_bytes=None):
-    """The bytes of a .tfcd file that holds a picture.
-
-    Args:
-        array: uint8 [H, W] or [H, W, 1] gray, [H, W, 2] gray and alpha, [H, W, 3] RGB or [H, W, 4]
-            RGB and alpha. Alpha is kept without loss.
-        model: name of an installed model, or folder of an export; None for the bundled default.
-        quality: from 1 (smallest) to 8, fractions allowed; None for the model's default. A model of
-            one rate takes None.
-        target_bytes: instead of a quality, the best one whose file has at most so many bytes.
-    Raises: InputError for another array or quality, or if no file is as small; ModelError if there
-        is no such model.
-    Example:
-        >>> import numpy as np, tfcodec
-        >>> data = tfcodec.compress(np.zeros([40, 60, 3], np.uint8), quality=3)
-        >>> tfcodec.decompress(data).shape
-        (40, 60, 3)
-    """
-    from tfcodec import pictures
-
-    return load(model).encode(pictures.from_array(array), quality, target_bytes).data
+TYPE_CHECKING = False  # `typing.TYPE_CHECKING`, without importing `typing`
+if TYPE_CHECKING:
+    from tfcodec.api import (
+        FileInfo,
+        compress,
+        compress_batch,
+        decode_file,
+        decompress,
+        encode_file,
+        info,
+        installed_models,
+        load,
+    )
+    from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 
 
-def decompress(data, max_pixels=None):
-    """The picture in the bytes of a .tfcd file, as `compress` was given it: uint8 [H, W(, C)].
-
-    Args:
-        data: bytes.
-        max_pixels: larger pictures are refused before anything is allocated; None for 2^27.
-    Raises: ContainerError if the bytes are damaged or none of tfcodec's, ModelError if the model
-        that wrote them is not installed, or computes otherwise on this machine.
-    """
-    from tfcodec import codec, pictures
-
-    return pictures.to_array(codec.decode_file_bytes(bytes(data), max_pixels=max_pixels))
+def __getattr__(name: str):
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'tfcodec' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    return value
 
 
-def load(name_or_dir=None):
-    """The `tfcodec.codec.Codec` of an installed model or an export's folder, kept for next time.
-
-    Raises: ModelError if there is no such model.
-    """
-    from tfcodec import codec
-
-    return codec.load(name_or_dir)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """Pictures to bytes and back: the one place where networks meet the coder."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -14,7 +15,7 @@ from tfcodec.coding.format import CODER_NAMES
 from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed, loaded
-from tfcodec.quality import best_within, smallest_of_psnr
+from tfcodec.quality import best_within, check_wishes, smallest_of_psnr
 
 
 @dataclasses.dataclass
@@ -32,8 +33,9 @@ class Encoded:
 
     def reconstruction(self, progress=None):
         """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
-        picture = self._picture
-        return self._codec.synthesize(self._y_hat, self.rung, picture, picture.alpha, progress)
+        given = self._picture
+        shown = self._codec.synthesize(self._y_hat, self.rung, given, given.alpha, progress)
+        return dataclasses.replace(shown, metadata=given.metadata)
 
     def psnr(self, progress=None):
         """dB of the reconstruction, over pixels that are not wholly transparent."""
@@ -49,6 +51,7 @@ class Encoded:
 class Codec:
     """Compresses and decompresses with one exported model; has no state but the model.
 
+    Pickles by that model's name, folder and fingerprint: the other process loads it from its disk.
 
     Args: info: its `installed.ModelInfo`.
     Raises: ModelError if the export is incomplete, or in a process that forked from one in which
@@ -61,6 +64,9 @@ class Codec:
         self.info, self.ladder = info, info.ladder
         self.exported = loaded.Exported(info)
 
+    def __reduce__(self):
+        return _reopen, (self.name, self.info.path, self.info.fingerprint)
+
     @property
     def name(self):
         return self.info.name
@@ -71,7 +77,16 @@ class Codec:
         return self.info.qualities
 
     def encode(
-        self, picture, quality=None, at_most=None, *, psnr=None, coder="tfc", lanes=1, progress=None
+        self,
+        picture,
+        quality=None,
+        at_most=None,
+        *,
+        psnr=None,
+        coder="tfc",
+        lanes=1,
+        progress=None,
+        keep_metadata=False,
     ):
         """Compresses a picture; returns an `Encoded`.
 
@@ -85,21 +100,23 @@ class Codec:
             lanes: streams, a power of two, or "serving": as many as let an unmodified TF Serving
                 decode fast.
             progress: called after each tile of a large picture with tiles done and their number.
+            keep_metadata: carry the picture's EXIF and XMP, up to 512 KiB.
         Raises: InputError for a quality that the model does not have, a coder that is none, or a
             size or PSNR that no file can have.
         """
         check_process()
+        check_wishes(quality=quality, at_most=at_most, psnr=psnr)
+        picture = pictures.as_picture(picture)
+        if not keep_metadata:
+            picture = dataclasses.replace(picture, metadata=None)
         encode = functools.partial(
             self._encode, picture, coder=coder, lanes=lanes, progress=progress
         )
-        wishes = {"quality": quality, "size": at_most, "PSNR": psnr}
-        wishes = [name for name, wish in wishes.items() if wish is not None]
-        if len(wishes) > 1:
-            raise InputError(f"ask for a {' or a '.join(wishes)}, not for both")
-        if not wishes or quality is not None:
+        if at_most is None and psnr is None:
             return encode(quality)
         if self.ladder.single:
-            raise InputError(f"{self.name} has one rate; it takes no {wishes[0]}")
+            wish = "size" if psnr is None else "PSNR"
+            raise InputError(f"{self.name} has one rate; it takes no {wish}")
         if at_most is not None:
             return self._within(at_most, encode)
         return self._reaching(psnr, encode, progress)
@@ -150,6 +167,7 @@ class Codec:
                 escapes=escapes,
                 alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
                 checksum=symbols_checksum(visitor.symbols),
+                metadata=pictures.metadata_to_bytes(picture.metadata),
             )
         )
         return Encoded(data, rung, self, picture, y_hat)
@@ -171,9 +189,11 @@ class Codec:
                 f"{name}: needs arithmetic profile {container.profile}, "
                 f"{self.name} has {self.info.config['profile']}"
             )
-        height, width, alpha = container.height, container.width, None
+        height, width, alpha, metadata = container.height, container.width, None, None
         if container.alpha is not None:
             alpha = pictures.alpha_from_png(container.alpha, height, width, name)
+        if container.metadata is not None:
+            metadata = pictures.metadata_from_bytes(container.metadata, name)
         shapes = self.exported.shapes(height, width)
         decoder = open_decoder(
             container.coder,
@@ -192,7 +212,8 @@ class Codec:
                 f"{self.name} computes otherwise here (another processor or TensorFlow)"
             )
         rung = self.ladder.rung(container.quality)
-        return self.synthesize(y_hat, rung, container, alpha, progress)
+        picture = self.synthesize(y_hat, rung, container, alpha, progress)
+        return dataclasses.replace(picture, metadata=metadata)
 
     def synthesize(self, y_hat, rung, size, alpha, progress=None):
         """The `Picture` of decoded latents.
@@ -242,6 +263,18 @@ def open_model(info):
     return _open(info.path, info.fingerprint)
 
 
+def _reopen(name, path, fingerprint):
+    """The codec of another process: of that folder, or of whatever model has the same weights.
+
+    Raises: ModelError if there is none here.
+    """
+    with contextlib.suppress(ModelError):
+        info = installed.read_info(path)
+        if info.fingerprint == fingerprint:
+            return open_model(info)
+    return open_model(installed.find_fingerprint(fingerprint, f"the codec {name}"))
+
+
 def decode_file_bytes(data, name="input", max_pixels=None):
     """The `Picture` in a whole .tfcd file, by the installed model that wrote it.
 
@@ -251,6 +284,10 @@ def decode_file_bytes(data, name="input", max_pixels=None):
         max_pixels: larger pictures are refused; None for `container.DEFAULT_MAX_PIXELS`.
     Raises: ContainerError, ModelError.
     """
-    container = unpack(data, name, max_pixels)
+    return decode_container(unpack(data, name, max_pixels), name)
+
+
+def decode_container(container, name="input"):
+    """As `decode_file_bytes`, of what `container.unpack` made of them."""
     info = installed.find_fingerprint(container.fingerprint, name)
     return open_model(info).decode(container, name)

@@ -32,7 +32,7 @@ def freeze(
     pictures: Sequence[np.ndarray],
     profile: str = specification.DEFAULT_PROFILE,
     name: str | None = None,
-    progress: Callable[..., None] = lambda what, done=None, count=None: None,
+    progress: Callable = lambda what, done=None, count=None: None,
 ) -> installed.ModelInfo:
     """Writes the frozen form of an export.
 

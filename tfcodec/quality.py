@@ -7,6 +7,7 @@ Knows numbers alone. May import the format's; imported by exports and by all abo
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,6 +81,20 @@ def steps(low: float = LOWEST, high: float = HIGHEST) -> list[float]:
     """Every quality from `low` to `high` that a file can have, ascending."""
     count = round((high - low) * QUALITY_STEPS)
     return [low + step / QUALITY_STEPS for step in range(count + 1)]
+
+
+def check_wishes(**wishes: float | None) -> None:
+    """Raises InputError unless at most one is not None, and that is a number, not negative but for
+    a quality, whose range is the model's."""
+    wishes = {name: wish for name, wish in wishes.items() if wish is not None}
+    if len(wishes) > 1:
+        received = " and ".join(f"{name}={wish!r}" for name, wish in wishes.items())
+        raise InputError(f"a file is made to one wish, not to several: received {received}")
+    for name, wish in wishes.items():
+        if not isinstance(wish, numbers.Real):
+            raise InputError(f"{name} is a number, received a {type(wish).__name__}")
+        if name != "quality" and not wish >= 0:
+            raise InputError(f"{name} is a number of 0 or more, received {wish:g}")
 
 
 def bytes_of_bpp(bpp: float, height: int, width: int) -> int:

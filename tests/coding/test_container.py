@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfcodec.coding.container import Container, pack, part_sizes, symbols_checksum, unpack
-from tfcodec.coding.format import DEFAULT_MAX_PIXELS, RANGE_CODER, TFC
+from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_METADATA, RANGE_CODER, TFC
 from tfcodec.errors import ContainerError
 
 PLAIN = Container(
@@ -48,9 +48,12 @@ FULL_BYTES = bytes.fromhex(
     "04030201 c0f7fcda"  # checksum of the symbols, CRC-32
 )
 
+KEPT = dataclasses.replace(FULL, metadata=b"zlib")  # a real part is a zlib stream
+
 SOUND = {
     "plain": PLAIN,
     "full": FULL,
+    "metadata": KEPT,
     "lanes": dataclasses.replace(PLAIN, streams=(b"ab", b"abc") * 8),
     "empty": dataclasses.replace(PLAIN, streams=(b"",), height=1, width=1),
 }
@@ -68,6 +71,7 @@ containers = st.builds(
     escapes=st.lists(st.integers(-32767, 32767), max_size=20).map(tuple),
     alpha=st.none() | st.binary(max_size=40),
     checksum=st.integers(0, 2**32 - 1),
+    metadata=st.none() | st.binary(max_size=40),
 )
 
 
@@ -116,6 +120,25 @@ def test_balanced_lanes_cost_a_few_bits_each():
 def test_the_file_is_pinned_to_the_byte():
     assert pack(FULL) == FULL_BYTES
     assert unpack(FULL_BYTES) == FULL
+
+
+def test_metadata_cost_their_bytes_and_a_length_and_change_nothing_else():
+    data = pack(KEPT)
+    assert unpack(data) == KEPT and part_sizes(data)["metadata"] == 4
+    head, body = FULL_BYTES[:11] + b"\x0f" + FULL_BYTES[12:20], FULL_BYTES[20:-8]
+    assert data == resealed(head + b"\4" + body + b"zlib" + FULL_BYTES[-8:])
+
+
+def test_metadata_beyond_the_bound_are_refused_both_ways():
+    with pytest.raises(ValueError, match="metadata have at most 524288 bytes, got 524289"):
+        dataclasses.replace(PLAIN, metadata=bytes(MAX_METADATA + 1))
+    most = dataclasses.replace(PLAIN, metadata=bytes(MAX_METADATA))
+    data = pack(most)
+    assert unpack(data) == most
+    at = data.index(bytes.fromhex("808020"))  # the length, a varint
+    longer = data[:at] + bytes.fromhex("818020") + data[at + 3 : -8] + b"\0" + data[-8:]
+    with pytest.raises(ContainerError, match="metadata have at most 524288 bytes, got 524289"):
+        unpack(resealed(longer))
 
 
 def test_a_large_picture_costs_at_most_28_bytes():
@@ -195,7 +218,7 @@ FLAT = pack(PLAIN)
         (FLAT[:20], "payload needs 7 bytes, 2 remain; is the file truncated\\?"),
         (FLAT[:-1], "checksums need 8 bytes, 7 remain; is the file truncated\\?"),
         (FLAT[:-1] + b"x", "damaged, its CRC-32 is [0-9a-f]{8} and should be [0-9a-f]{8}"),
-        (edited(11, "08", FLAT), "has the flags 0x08, this release knows those up to 0x07"),
+        (edited(11, "10", FLAT), "has the flags 0x10, this release knows those up to 0x0f"),
         (edited(12, "20", FLAT), "this release knows the coders 0 and 1, got coder 2"),
         (edited(12, "0f"), "found 32768 lanes, expected at most 1024"),
         (edited(12, "12"), "the coder range-coder has one lane, got 4"),

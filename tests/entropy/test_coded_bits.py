@@ -5,34 +5,19 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from harness import as_coded, coded_size
 
 from tfcodec.coding import mixtures
-from tfcodec.coding.container import Container, pack, part_sizes
-from tfcodec.coding.format import TFC
-from tfcodec.coding.range_coder import RangeEncoder
-from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy import gaussian, mixture
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import Gaussian
-from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import StepEncoder, TablePrior
 
 SHAPE = (1, 32, 32, 20)
 
 
 def _estimate_and_file(prior, latents, rows):
     """Bits of latents [1, h, w, c] by the meter, and those of payload and escapes of a file."""
-    meter = RateMeter([latents], ["y"])
-    meter(0, prior)
-    encoder = RangeEncoder(CodingTables.build(rows))
-    coded = TablePrior(np.array(prior.mu), np.array(prior.indexes()))
-    if isinstance(prior, mixture.Mixture):
-        coded = mixtures.MixturePrior(np.array(prior.indexes()), prior.first_row)
-    StepEncoder([latents], encoder)(0, coded)
-    streams, escapes = encoder.finish()
-    file = Container(b"test", 0, 0, 32, 32, False, TFC, streams, escapes, None, 0)
-    sizes = part_sizes(pack(file))
-    return float(meter.bits["y"][0]), 8 * (sizes["payload"] + sizes.get("escapes", 0))
+    return coded_size(prior, as_coded(prior), latents, rows)
 
 
 def _gaussian(rng, low, high):
@@ -92,5 +77,6 @@ def test_mixtures_cost_at_most_what_is_estimated(scales, reach):
     raw[2:27:3] = rng.uniform(*scales, [9, 2000])
     prior = mixture.Mixture(tf.constant(np.float32(raw).reshape(1, 1, 1, -1)), 1)
     latents = np.float32(rng.uniform(-reach, reach, [1, 1, 1, 2000]))
-    estimate, file = _estimate_and_file(prior, latents, mixtures.binary_rows())
+    coded = mixtures.MixturePrior(np.array(prior.indexes()), prior.first_row)
+    estimate, file = coded_size(prior, coded, latents, mixtures.binary_rows())
     assert file <= 1.02 * estimate + 64

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from harness import gradients
+from harness import check_prior, gradients
 
 from tfcodec.entropy.factorized import TAIL_MASS, Factorized, FactorizedPrior
 
@@ -20,12 +20,6 @@ def prior():
     return layer
 
 
-def _bits(prior, values):
-    """Bits of each of `values` [n] in each channel, [n, C]."""
-    tiled = np.tile(np.float32(values)[None, :, None, None], [1, 1, 1, CHANNELS])
-    return np.array(prior.bits(tf.constant(tiled)))[0, :, 0]
-
-
 def test_a_channel_has_61_parameters_and_its_config_goes_round():
     prior = FactorizedPrior(filters=(3, 3, 3, 3), init_scale=8.0, name="prior")
     clone = FactorizedPrior.from_config(prior.get_config())
@@ -34,25 +28,19 @@ def test_a_channel_has_61_parameters_and_its_config_goes_round():
     assert prior.count_params() == 61 * CHANNELS
 
 
+def test_it_is_a_prior(prior):
+    trained = [w for w in prior.trainable_weights if w is not prior.quantiles]
+
+    def make(_, first_row):
+        return Factorized(prior, first_row)
+
+    check_prior(make, CHANNELS, prior.table_rows(), trained)
+
+
 def test_the_cumulative_is_monotone(prior):
     values = np.tile(np.linspace(-200, 200, 4001, dtype=np.float32), [CHANNELS, 1, 1])
     logits = np.array(prior.logits(tf.constant(values)), np.float64)
     assert np.all(np.diff(logits) >= -1e-4) and np.all(logits[..., -1] > logits[..., 0])
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.37])
-def test_probabilities_sum_to_one_whatever_the_grid(prior, shift):
-    bits = _bits(prior, np.arange(-2000, 2001) + shift)
-    np.testing.assert_allclose(np.sum(2.0 ** -bits.astype(np.float64), axis=0), 1, atol=1e-3)
-
-
-def test_bits_and_gradients_stay_finite_in_the_far_tails(prior):
-    values = tf.constant(np.float32([-1e4, -300, 0, 300, 1e4]).reshape(1, 5, 1, 1))
-    values = tf.tile(values, [1, 1, 1, CHANNELS])
-    trained = [w for w in prior.trainable_weights if w is not prior.quantiles]
-    assert np.all(np.isfinite(prior.bits(values)))
-    for gradient in gradients(lambda: prior.bits(values), [values, *trained]):
-        assert np.all(np.isfinite(gradient))
 
 
 def test_the_rate_trains_the_density_and_the_quantile_loss_the_quantiles_alone(prior):

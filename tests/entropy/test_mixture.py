@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from harness import gradients
+from harness import check_prior, gradients
 from scipy import special
 
 from tfcodec.coding import mixtures as coding
@@ -69,14 +69,16 @@ def _prior(raw, first_row=1):
 
 
 @pytest.mark.parametrize("only", [None, *FAMILIES])
-def test_probabilities_sum_to_one_over_the_integers(only):
-    raw = _raw(40, only=only)
-    values = np.arange(-400, 401, dtype=np.float32)[:, None, None, None]
-    bits = mixture.Mixture(np.repeat(raw, len(values), axis=0), 1).bits(
-        np.repeat(values, 40, axis=-1)
-    )
-    total = np.sum(2.0 ** -np.float64(bits), axis=0)
-    np.testing.assert_allclose(total, 1.0, atol=2e-5)
+def test_a_mixture_is_a_prior(only):
+    raw = tf.constant(_raw(8, only=only, scales=(-4.0, 3.0)))
+
+    def make(batch, first_row):
+        return mixture.Mixture(tf.repeat(raw, batch, 0), first_row)
+
+    def coded(prior):
+        return MixturePrior(np.array(prior.indexes()), prior.first_row)
+
+    check_prior(make, 8, coding.binary_rows(), [raw], coded, centred=False)
 
 
 @pytest.mark.parametrize("only", [None, *FAMILIES])

@@ -115,15 +115,6 @@ def test_a_folder_that_is_no_export_is_named(tmp_path):
         loaded.Exported(installed.read_info(tmp_path))
 
 
-def test_one_trace_serves_every_size(tiny):
-    exported = loaded.Exported(tiny[1])
-    counts = []
-    for side in (64, 100, 200):
-        exported.analysis(np.zeros([side, side + 30, 3], np.uint8), 1.0)
-        counts.append(exported.module.to_y.experimental_get_tracing_count())
-    assert counts[0] == counts[-1]
-
-
 def test_a_folder_of_something_else_is_not_replaced(tiny, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     model, config = tiny_exports.tiny_model()

@@ -11,7 +11,7 @@ class TestArrays:
     @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
     def test_to_array_inverts_from_array(self, rgb, alpha, channels):
         array = np.dstack([rgb, alpha])
-        array = array[..., 0] if channels is None else array[..., :channels]
+        array = array[..., 0] if channels is None else array[..., -channels:]
         picture = pictures.from_array(array)
         assert picture.gray == (channels in (None, 1, 2))
         expected = array[..., 0] if channels == 1 else array

@@ -60,6 +60,7 @@ def random_container(rng):
         escapes=tuple(rng.integers(-32767, 32768, rng.integers(0, 5)).tolist()),
         alpha=rng.bytes(int(rng.integers(1, 300))) if rng.random() < 0.5 else None,
         checksum=int(rng.integers(2**32)),
+        metadata=rng.bytes(int(rng.integers(0, 300))) if rng.random() < 0.3 else None,
     )
 
 
@@ -118,9 +119,11 @@ def test_the_crc_is_that_of_zlib(size):
 def test_both_readers_and_writers_agree_on_sound_files(seed):
     rng = np.random.default_rng(seed)
     for _ in range(30):
-        data = container_pack(random_container(rng))
+        container = random_container(rng)
+        data = container_pack(container)
         assert check_same(data) == ("", "")
-        assert pack(unpack(data)[0]).numpy() == data
+        bare = container_pack(dataclasses.replace(container, metadata=None))  # passed over
+        assert pack(unpack(data)[0]).numpy() == bare
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -135,7 +138,8 @@ def test_both_readers_refuse_the_same_files_mostly_in_the_same_words(seed):
 
 def test_every_truncation_is_refused():
     rng = np.random.default_rng(7)
-    data = container_pack(random_container(rng))[:300]
+    container = dataclasses.replace(random_container(rng), metadata=b"zlib")
+    data = container_pack(container)[:300]
     for length in range(len(data)):
         check_same(data[:length])
 

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 import tiny_exports
-from served import check_same, decode, encode, pixels, png, png_pixels, run_host
+from drawn import as_png
+from served import check_same, decode, encode, pixels, png_pixels, run_host
 
 from tfcodec import codec, pictures
 from tfcodec.coding import container
@@ -47,7 +48,7 @@ def test_files_and_pictures_are_those_of_tfcodec(served):
 def test_pictures_of_any_shape_are_coded_alike(served, size):
     there, signatures = served
     array = pixels(1, *size).reshape(*size, 3)
-    ((file, error),) = encode(signatures, png(array), quality=3.0)
+    ((file, error),) = encode(signatures, as_png(array), quality=3.0)
     assert error == b""
     assert file == there.encode(pictures.from_array(array), 3, lanes="serving").data
 

@@ -1,8 +1,8 @@
 """The `.tfcd` file: fields and bytes, described byte by byte in docs/FORMAT.md.
 
     magic  version  fingerprint  profile  quality  flags  coder+lanes       13 bytes
-    height  width  payload length  [escapes length]  [alpha length]         varints
-    payload  [escapes]  [alpha]
+    height  width  payload length  [lengths of the optional parts]          varints
+    payload  [escapes]  [alpha]  [metadata]
     checksum of the symbols  CRC-32 of everything before it                 8 bytes
 
 Files are read as if they were hostile: lengths are compared with the bytes at hand, the CRC comes
@@ -15,6 +15,7 @@ import functools
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import BinaryIO
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from tfcodec.coding.format import (
     MAGIC,
     MAX_BYTES_PER_PIXEL,
     MAX_LANES,
+    MAX_METADATA,
     MAX_QUOTIENT,
     MAX_RICE,
     MAX_SYMBOL,
@@ -36,7 +38,8 @@ from tfcodec.coding.format import (
 )
 from tfcodec.errors import ContainerError
 
-_GRAY, _ALPHA, _ESCAPES = 1, 2, 4  # flags
+_GRAY, _ALPHA, _ESCAPES, _METADATA = 1, 2, 4, 8  # flags
+_PARTS = {"escapes": _ESCAPES, "alpha": _ALPHA, "metadata": _METADATA}  # in their order
 _HEAD = struct.Struct("<4sB4sBBBB")
 _TAIL = struct.Struct("<II")
 _VARINT_BYTES = 5
@@ -59,6 +62,7 @@ class Container:
         escapes: symbol values that the tables do not hold, in coding order, within +-32767.
         alpha: the coded alpha channel, opaque here, or None.
         checksum: `symbols_checksum` of all symbols, 32 bits.
+        metadata: EXIF and XMP, opaque here, or None.
     Raises: ValueError if a field is out of its range.
     """
 
@@ -73,6 +77,7 @@ class Container:
     escapes: tuple[int, ...]
     alpha: bytes | None
     checksum: int
+    metadata: bytes | None = None
 
     def __post_init__(self):
         lanes = len(self.streams)
@@ -97,6 +102,10 @@ class Container:
             )
         if not 0 <= self.checksum < 2**32:
             raise ValueError(f"a checksum has 32 bits, got {self.checksum}")
+        if self.metadata is not None and len(self.metadata) > MAX_METADATA:
+            raise ValueError(
+                f"metadata have at most {MAX_METADATA} bytes, got {len(self.metadata)}"
+            )
 
 
 def exceeds(height: int, width: int, max_pixels: int) -> str:
@@ -123,12 +132,9 @@ def pack(container: Container) -> bytes:
     if lanes > 1:
         payload = _pack_lengths([len(stream) for stream in container.streams]) + payload
     escapes = _pack_escapes(container.escapes) if container.escapes else None
-    optional = [part for part in (escapes, container.alpha) if part is not None]
-    flags = (
-        _GRAY * bool(container.gray)
-        | _ALPHA * (container.alpha is not None)
-        | _ESCAPES * (escapes is not None)
-    )
+    parts = {"escapes": escapes, "alpha": container.alpha, "metadata": container.metadata}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    flags = sum(_PARTS[name] for name in parts) | _GRAY * bool(container.gray)
     head = _HEAD.pack(
         MAGIC,
         VERSION,
@@ -138,10 +144,26 @@ def pack(container: Container) -> bytes:
         flags,
         container.coder << 4 | lanes.bit_length() - 1,
     )
-    sizes = [container.height, container.width, len(payload), *map(len, optional)]
-    body = b"".join([head, *map(_varint, sizes), payload, *optional])
+    sizes = [container.height, container.width, len(payload), *map(len, parts.values())]
+    body = b"".join([head, *map(_varint, sizes), payload, *parts.values()])
     body += struct.pack("<I", container.checksum)
     return body + struct.pack("<I", zlib.crc32(body))
+
+
+def read(file: BinaryIO, name: str, max_pixels: int) -> bytes:
+    """The bytes of an open .tfcd file, and never many more than one of that many pixels can have.
+
+    Of what does not begin as such a file does, the first bytes: enough for `unpack` to refuse it.
+
+    Raises: ContainerError for a longer file.
+    """
+    start, limit = file.read(len(MAGIC)), MAX_BYTES_PER_PIXEL * max_pixels + SPARE_BYTES
+    if start != MAGIC:
+        return start
+    data = start + file.read(limit)
+    if len(data) > limit:
+        raise ContainerError(f"{name}: is larger than any sound file of {max_pixels} pixels")
+    return data
 
 
 def unpack(data: bytes, name: str = "input", max_pixels: int | None = None) -> Container:
@@ -181,13 +203,14 @@ def unpack(data: bytes, name: str = "input", max_pixels: int | None = None) -> C
             escapes=() if escapes is None else _unpack_escapes(escapes, name),
             alpha=layout.parts.get("alpha"),
             checksum=layout.checksum,
+            metadata=layout.parts.get("metadata"),
         )
     except ValueError as error:  # a sound CRC around a field that means nothing
         raise ContainerError(f"{name}: {error}") from error
 
 
 def part_sizes(data: bytes, name: str = "input") -> dict[str, int]:
-    """Bytes of each part of a file: header, payload, escapes and alpha if any, checksums.
+    """Bytes of each part of a file: header, payload, optional parts if any, checksums.
 
     Raises: ContainerError, as `unpack`, but takes a picture of any size.
     """
@@ -256,15 +279,13 @@ def _read_layout(data: bytes, name: str) -> _Layout:
     _, _, fingerprint, profile, quality, flags, coder_lanes = _HEAD.unpack(
         reader.take("header", _HEAD.size)
     )
-    if flags & ~(_GRAY | _ALPHA | _ESCAPES):
+    if flags & ~(_GRAY | sum(_PARTS.values())):
         raise ContainerError(
-            f"{name}: has the flags {flags:#04x}, this release knows those up to 0x07; "
+            f"{name}: has the flags {flags:#04x}, this release knows those up to 0x0f; "
             "damaged, or written by a newer release?"
         )
     height, width = reader.varint("height"), reader.varint("width")
-    names = ["payload"]
-    names += ["escapes"] if flags & _ESCAPES else []
-    names += ["alpha"] if flags & _ALPHA else []
+    names = ["payload", *(part for part, flag in _PARTS.items() if flags & flag)]
     lengths = {part: reader.varint(f"{part} length") for part in names}
     parts = {part: reader.take(part, length) for part, length in lengths.items()}
     checksum, crc = _TAIL.unpack(reader.take("checksums", _TAIL.size))

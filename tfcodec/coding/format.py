@@ -32,6 +32,7 @@ DEFAULT_MAX_PIXELS = 2**27
 PADDED_SIDE, SMALL_PIXELS = 128, 2**22
 MAX_BYTES_PER_PIXEL = 16  # no sound file comes near
 SPARE_BYTES = 2**20  # of which a small picture may take more
+MAX_METADATA = 2**19  # bytes of the part, and of what it inflates to
 
 
 def padded(side: int, stride: int) -> int:

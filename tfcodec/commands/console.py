@@ -155,7 +155,7 @@ def import_tensorflow() -> None:
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
     with leaving_at_once():
-        quiet.import_tensorflow()
+        quiet.import_tensorflow(lean=True)
         from tfcodec import codec
     return codec.open_model(info)
 

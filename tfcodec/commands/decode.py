@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         start = time.perf_counter()
         picture = model.decode(packed, job.name, console.tile)
         seconds = time.perf_counter() - start
+        if lost := pictures.lost_in_file(target, picture):
+            console.notice(f"{target}: {lost}")
         if job.to_stdout:
             streams.write(pictures.to_bytes(target, picture))
         else:

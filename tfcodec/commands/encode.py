@@ -76,6 +76,11 @@ def add(commands) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--keep_metadata",
+        action="store_true",
+        help="carry EXIF and XMP; `decode` writes them into PNG, JPEG, WebP and TIFF",
+    )
+    parser.add_argument(
         "--reconstruction", metavar="FILE", help="also write what the decoder will show (one input)"
     )
     parser.add_argument(
@@ -102,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
         picture = _read(job, arguments.max_pixels)
         for notice in picture.notices:
             console.notice(f"{job.name}: {notice}")
+        if lost := pictures.lost_metadata(picture.metadata, keep=arguments.keep_metadata):
+            console.notice(f"{job.name}: {lost}")
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
         model = load_codec(info)
@@ -114,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             coder=arguments.coder,
             lanes="serving" if arguments.profile == "serving" else 1,
             progress=console.tile,
+            keep_metadata=arguments.keep_metadata,
         )
         seconds = time.perf_counter() - start
         if beyond := _beyond(encoded, info, most) or _below(encoded, info, arguments.psnr):

@@ -6,6 +6,7 @@ Neither decodes nor loads anything, and TensorFlow is not imported.
 import argparse
 import pathlib
 
+from tfcodec import pictures
 from tfcodec.coding import container, range_coder
 from tfcodec.coding.format import (
     CODER_NAMES,
@@ -52,6 +53,9 @@ def show(arguments: argparse.Namespace) -> int:
             "profile": f"{packed.profile}",
             "coder": CODER_NAMES[packed.coder] + (f", {lanes} lanes" * (lanes > 1)),
         }
+        if packed.metadata is not None:
+            metadata = pictures.metadata_from_bytes(packed.metadata, job.name)
+            fields["keeps"] = metadata.sizes()
         return "\n".join([shown(job.name), *(f"  {key:8}{text}" for key, text in fields.items())])
 
     console = Console(files=1, reports=True)  # too quick for a bar

@@ -155,6 +155,23 @@ class ExactChain(keras.layers.Layer):
         return x * last._array("out_scale") + last._array("out_offset")
 
 
+class StraightThrough(keras.layers.Layer):
+    """What an `ExactChain` computes, with the gradient of the network that it was made of.
+
+    Input and output: those of the two, which are of one shape.
+    """
+
+    def __init__(self, network, exact, **kwargs):
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self.network, self.exact = network, exact
+        self.built = True
+
+    def call(self, x):
+        y = self.network(x)
+        # The difference is 0 exactly, so that the integers stay what they are.
+        return ops.stop_gradient(self.exact(x)) + (y - ops.stop_gradient(y))
+
+
 def _cast(x, dtype):
     x = ops.cast(x, dtype)
     # JAX without x64 casts to float32 where float64 is asked for, with a mere warning.
@@ -329,7 +346,17 @@ def _convolution(layer):
 
 def swap(chain: FreezableNetwork, convs: Sequence[specification.Conv]) -> None:
     """Puts an `ExactChain` of these in the chain's place."""
-    old, new = getattr(chain.owner, chain.attribute), ExactChain(convs, name=chain.attribute)
+    _replace(chain, ExactChain(convs, name=chain.attribute))
+
+
+def pair(chain, convs):
+    """As `swap`, of a `StraightThrough` of that chain and the network itself."""
+    network = getattr(chain.owner, chain.attribute)
+    _replace(chain, StraightThrough(network, ExactChain(convs, name="exact")))
+
+
+def _replace(chain, new):
+    old = getattr(chain.owner, chain.attribute)
     chain.owner._tracker.unlock()  # as Keras' own quantisation does
     delattr(chain.owner, chain.attribute)
     chain.owner._layers.remove(old)

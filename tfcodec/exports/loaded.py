@@ -1,5 +1,6 @@
 """A loaded export: the model of `entropy.walk`, and the transforms around it, tile by tile."""
 
+import functools
 import os
 
 import numpy as np
@@ -11,7 +12,7 @@ from tfcodec.entropy.walk import TablePrior
 from tfcodec.errors import ModelError
 from tfcodec.exact import specification
 from tfcodec.exact.proof import frozen_convolutions, integers_hash, known_answer
-from tfcodec.exports import tiles
+from tfcodec.exports import remembered, tiles
 from tfcodec.exports.weights import stored_weights
 
 # Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
@@ -28,22 +29,26 @@ class Exported:
         import tensorflow as tf
 
         from tfcodec.coding.tables import CodingTables
+        from tfcodec.exports.functions import Functions, incomplete_exports_named
 
         self.info, self._tf = info, tf
-        try:
-            self.module = tf.saved_model.load(os.path.join(info.path, "1"))
+        self.functions = Functions(info.path)
+        self.tables = CodingTables(**self.functions.tables())
+        with incomplete_exports_named(info.path):
             self.tiling = info.config["tiling"]
-            tables = self.module.tables
-            self.tables = CodingTables(
-                **{key: tables[key].numpy() for key in ("lookup", "offsets", "sizes")}
-            )
-        except (OSError, ValueError, AttributeError, KeyError, tf.errors.OpError) as error:
-            raise ModelError(
-                f"{info.path}: the model cannot be loaded, it is incomplete, damaged, or of an "
-                "older release"
-            ) from error
         self.stride, self.parts = info.config["stride"], info.config["steps"]
         self.check_arithmetic()
+
+    @functools.cached_property
+    def module(self):
+        """The whole SavedModel, as TensorFlow loads it: for who saves its functions again.
+
+        Raises: ModelError.
+        """
+        from tfcodec.exports.functions import incomplete_exports_named
+
+        with incomplete_exports_named(self.info.path):
+            return self._tf.saved_model.load(os.path.join(self.info.path, "1"))
 
     def check_arithmetic(self):
         """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
@@ -54,16 +59,23 @@ class Exported:
             raise ModelError(
                 f"{name} needs arithmetic profile {profile}, which this version does not know"
             )
-        exact = self.info.config["exact"]
         convs = frozen_convolutions(self.info.config, stored_weights(self.info))
-        if integers_hash(convs) != exact["sha256"]:
+        if integers_hash(convs) != self.info.config["exact"]["sha256"]:
             raise ModelError(f"{self.info.path}: the model's integers are damaged")
+        proof = remembered.Proof(self.info.config, self.functions.content)
+        if not proof.is_known():
+            self._prove(convs)
+            proof.remember()
+
+    def _prove(self, convs):
+        """Raises ModelError unless sums are bounded and known symbols are answered rightly."""
+        name = self.info.name
         try:
             for conv in convs:
                 conv.prove()
         except ValueError as error:
             raise ModelError(f"{name}: its arithmetic is not exact: {error}") from error
-        if known_answer(self) != exact["known_answer"]:
+        if known_answer(self) != self.info.config["exact"]["known_answer"]:
             raise ModelError(
                 f"{name} computes otherwise than it should on this machine: its integer arithmetic "
                 "is not exact here"
@@ -91,7 +103,7 @@ class Exported:
         progress: called after each tile of a large picture with tiles done and their number.
         """
         steps = []
-        latents = self.module.to_latents(self._to_y(rgb, rung, progress))
+        latents = self.functions.to_latents(self._to_y(rgb, rung, progress))
         for part, latent in zip(self.parts, latents, strict=True):
             latent = latent.numpy()
             steps += wavefront.split(latent) if part.get("wavefront") else [latent]
@@ -103,7 +115,7 @@ class Exported:
         grid, y, whole = self._grid(*padded, "analysis"), None, None
         for tile, (rows, columns) in enumerate(grid):
             seen = rgb[None, rows.start : rows.stop, columns.start : columns.stop]
-            y = self.module.to_y(seen, np.float32([rung]))
+            y = self.functions.to_y(seen, np.float32([rung]))
             if len(grid) == 1:
                 return y
             flat = [latent.numpy() for latent in nest.flatten(y)]
@@ -123,11 +135,11 @@ class Exported:
 
     def estimate(self, rgb, rung):
         """Bits of each part by the model's own densities, as the coder would charge them."""
-        bits = self.module.estimate(self.module.to_latents(self._to_y(rgb, rung)))
+        bits = self.functions.estimate(self.functions.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 
     def step(self, k, state, symbols):
-        steps, part = self.module.steps, self.parts[min(k, len(self.parts) - 1)]
+        steps, part = self.functions.steps, self.parts[min(k, len(self.parts) - 1)]
         if k == 0:
             state, mu, indexes = steps[0]()
         else:  # wavefronts repeat the last step
@@ -137,14 +149,14 @@ class Exported:
         return state, TablePrior(mu.numpy(), indexes.numpy())
 
     def finish(self, state, symbols):
-        return self.module.finish(state, self._tf.constant(symbols))
+        return self.functions.finish(state, self._tf.constant(symbols))
 
     def synthesis(self, y_hat, rung, height, width, progress=None):
         """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
         nest, padded = self._tf.nest, self.padded(height, width)
         grid = self._grid(*padded, "synthesis")
         if len(grid) == 1:
-            return self.module.synthesis(y_hat, np.float32([rung]))[0, :height, :width].numpy()
+            return self.functions.synthesis(y_hat, np.float32([rung]))[0, :height, :width].numpy()
         rgb = np.empty([height, width, 3], np.uint8)
 
         def seen(latents, rows, columns):
@@ -154,7 +166,7 @@ class Exported:
 
         for tile, (rows, columns) in enumerate(grid):
             part = nest.map_structure(lambda a, at=(rows, columns): seen(a, *at), y_hat)
-            part = self.module.synthesis(part, np.float32([rung]))[0].numpy()
+            part = self.functions.synthesis(part, np.float32([rung]))[0].numpy()
             _keep(rgb, part, rows, columns)
             if progress is not None:
                 progress(tile + 1, len(grid))

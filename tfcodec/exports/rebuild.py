@@ -8,6 +8,17 @@ from tfcodec.exact import proof
 from tfcodec.exports.weights import dequantised, read_weights, stored_weights
 
 
+def rebuild_with_gradients(info):
+    """As `rebuild`, where the networks of a frozen export compute their integers and have the
+    gradients of what these mean."""
+    model, config = rebuild(info, as_float=True)
+    convs = {c.name: c for c in proof.frozen_convolutions(info.config, stored_weights(info))}
+    if convs:
+        for chain in model.entropy_chains():
+            exact.pair(chain, [convs[exact.float_path(layer)] for layer, _ in chain.stages])
+    return model, config
+
+
 def rebuild(info, as_float=False):
     """(the Keras model of an export, frozen if it is, its `Config`), on any backend.
 

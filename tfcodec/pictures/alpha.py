@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tfcodec.errors import ContainerError
-from tfcodec.pictures.reader import pillow_on_our_terms
+from tfcodec.pictures.terms import pillow_on_our_terms
 
 
 def alpha_to_png(alpha: np.ndarray) -> bytes:

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from tfcodec.errors import InputError
+from tfcodec.pictures.hidden import without_hidden
+from tfcodec.pictures.metadata import Metadata
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -14,14 +16,16 @@ class Picture:
     Args:
         rgb: uint8 [H, W, 3]; three equal channels if `gray`.
         gray: decode and write this picture as grayscale.
-        alpha: uint8 [H, W], 255 is opaque; None if the picture has no alpha channel.
+        alpha: uint8 [H, W], 255 is opaque; None if every pixel is opaque.
         notices: what was given up on the way in, half a sentence each ("16-bit samples ...").
+        metadata: EXIF and XMP, for whoever asks for them; None if there are none.
     """
 
     rgb: np.ndarray
     gray: bool = False
     alpha: np.ndarray | None = None
     notices: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
     @property
     def height(self) -> int:
@@ -35,6 +39,8 @@ class Picture:
 def from_array(array: np.ndarray) -> Picture:
     """A picture from uint8 [H, W] or [H, W, 1] (gray), [H, W, 2] (gray and alpha), [H, W, 3] (RGB)
     or [H, W, 4] (RGB and alpha).
+
+    Alpha of 255 everywhere is dropped, and the colours under alpha 0 become what is cheapest.
 
     Raises: InputError for another dtype, rank or number of channels, or an empty array.
     """
@@ -53,16 +59,16 @@ def from_array(array: np.ndarray) -> Picture:
     gray = channels < 3
     rgb = np.repeat(array[..., :1], 3, axis=2) if gray else array[..., :3]
     alpha = array[..., -1] if channels in (2, 4) else None
-    return Picture(
-        # A copy, so that the picture does not change when its maker reuses the array.
-        rgb=np.array(rgb, order="C"),
-        gray=gray,
-        alpha=None if alpha is None else np.array(alpha, order="C"),
+    # Copies, so that the picture does not change when its maker reuses the array.
+    rgb, alpha = without_hidden(
+        np.array(rgb, order="C"), None if alpha is None else np.array(alpha, order="C")
     )
+    return Picture(rgb=rgb, gray=gray, alpha=alpha)
 
 
 def to_array(picture: Picture) -> np.ndarray:
-    """The inverse of `from_array`: uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4]."""
+    """uint8 [H, W], [H, W, 2], [H, W, 3] or [H, W, 4]: the inverse of `from_array`, but for what
+    is not seen."""
     color = picture.rgb[..., :1] if picture.gray else picture.rgb
     if picture.alpha is not None:
         return np.concatenate([color, picture.alpha[..., None]], axis=2)

@@ -6,11 +6,14 @@ import os
 import struct
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tfcodec.errors import InputError
 from tfcodec.files import atomic_write
+from tfcodec.pictures.metadata import Metadata, to_tags
 from tfcodec.pictures.picture import Picture, to_array
+from tfcodec.pictures.tags import EXIF_PREFIX
+from tfcodec.pictures.terms import pillow_on_our_terms
 
 # What a suffix means and how it is written. The decoded picture must survive its container: formats
 # that can be lossless are, and JPEG keeps full chroma at a quality that costs it little.
@@ -25,6 +28,9 @@ WRITE_FORMATS = {
     ".ppm": ("PPM", {}),
 }
 FORMATS_WITH_ALPHA = ("PNG", "WEBP", "TIFF")
+FORMATS_WITH_METADATA = ("PNG", "JPEG", "WEBP", "TIFF")
+_JPEG_SEGMENT = 65_533  # most bytes of one
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def check_format(path: str | os.PathLike, alpha: bool) -> None:
@@ -53,20 +59,59 @@ def to_bytes(path: str | os.PathLike, picture: Picture) -> bytes:
     """The bytes of an image file of that name, its format chosen by the suffix.
 
     PNG, WebP (lossless), TIFF, BMP and PPM keep every pixel; JPEG is written at quality 95, 4:4:4.
+    PNG, JPEG, WebP and TIFF take EXIF and XMP, see `lost_in_file`.
 
     Raises: InputError as in `check_format`, and for pictures larger than the format can hold.
     """
     check_format(path, alpha=picture.alpha is not None)
     kind, options = _format_of(path)
     buffer = io.BytesIO()
+    metadata, _ = _storable_metadata(picture.metadata, kind)
     try:
-        Image.fromarray(_storable(picture, kind)).save(buffer, kind, **options)
+        image = Image.fromarray(_storable(picture, kind))
+        with pillow_on_our_terms():  # broken EXIF makes warnings
+            image.save(buffer, kind, **options, **_metadata_options(metadata, kind))
     except (OSError, ValueError, struct.error) as error:
         raise InputError(
             f"{os.fspath(path)}: {kind} cannot hold a picture of "
             f"{picture.width}x{picture.height} ({error})"
         ) from error
     return buffer.getvalue()
+
+
+def lost_in_file(path: str | os.PathLike, picture: Picture) -> str | None:
+    """Half a sentence on metadata that a file of that name cannot hold; None if it holds all."""
+    kind, _ = _format_of(path)
+    _, lost = _storable_metadata(picture.metadata, kind)
+    return f"its {lost} metadata do not fit in a {kind} and are left out" if lost else None
+
+
+def _storable_metadata(metadata, kind):
+    """(what the format takes, what it does not), each a `Metadata` or None."""
+    if metadata is None or kind not in FORMATS_WITH_METADATA:
+        return None, metadata
+    exif, xmp = metadata.exif, metadata.xmp
+    if kind == "JPEG":  # each in one segment
+        exif = exif if len(EXIF_PREFIX + exif) <= _JPEG_SEGMENT else b""
+        xmp = xmp if len(_XMP_PREFIX + xmp) <= _JPEG_SEGMENT else b""
+    lost = Metadata(exif=b"" if exif else metadata.exif, xmp=b"" if xmp else metadata.xmp)
+    return Metadata(exif, xmp), lost if lost.exif or lost.xmp else None
+
+
+def _metadata_options(metadata, kind):
+    """What Pillow's `save` is told."""
+    if metadata is None:
+        return {}
+    if kind == "TIFF":
+        return {"exif": to_tags(metadata)}
+    options = {"exif": EXIF_PREFIX + metadata.exif} if metadata.exif else {}
+    if kind == "PNG" and metadata.xmp:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        text = metadata.xmp.decode("utf-8", "replace")
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)
+    elif metadata.xmp:
+        options["xmp"] = metadata.xmp
+    return options
 
 
 def _format_of(path: str | os.PathLike) -> tuple[str, dict]:

@@ -17,6 +17,7 @@ from tfcodec.coding.format import (
     MAGIC,
     MAX_BYTES_PER_PIXEL,
     MAX_LANES,
+    MAX_METADATA,
     MAX_QUOTIENT,
     MAX_RICE,
     MAX_SYMBOL,
@@ -54,7 +55,8 @@ def unpack(
         max_pixels, max_bytes: larger pictures and files are refused; integers.
     Returns: (fields, error): a dictionary of tensors with the names of `Container`, except that
         `payload` (uint8 [n], without the table of lanes) and `lengths` (int64 [S]) stand for its
-        streams, and that no alpha is empty; and a string scalar, empty if the file is sound.
+        streams, that no alpha is empty, and that metadata are passed over; and a string scalar,
+        empty if the file is sound.
     """
     size = tf.strings.length(data)
     small = size <= max_bytes
@@ -63,18 +65,15 @@ def unpack(
     reader.check(size > 0, "the file is empty")
     head = _read_head(reader, size)
     fingerprint, profile, quality, flags, coding = head[5:9], head[9], head[10], head[11], head[12]
-    reader.check(flags < 8, "has the flags ", flags, ", this release knows those up to 7")
-    gray, has_alpha, has_escapes = (
-        tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 2, 4)
-    )
+    reader.check(flags < 16, "has the flags ", flags, ", this release knows those up to 15")
+    gray, *has = (tf.not_equal(tf.bitwise.bitwise_and(flags, flag), 0) for flag in (1, 4, 2, 8))
     height, width = reader.varint("height"), reader.varint("width")
-    payload_size = reader.varint("payload length")
-    escapes_size = reader.varint("escapes length", has_escapes)
-    alpha_size = reader.varint("alpha length", has_alpha)
-    payload = reader.take("payload", payload_size)
-    escapes = reader.take("escapes", escapes_size)
+    parts = dict(zip(("payload", "escapes", "alpha", "metadata"), (True, *has), strict=True))
+    sizes = {part: reader.varint(f"{part} length", there) for part, there in parts.items()}
+    payload, escapes = (reader.take(part, sizes[part]) for part in ("payload", "escapes"))
     alpha_at = reader.at
-    reader.take("alpha", alpha_size)
+    for part in ("alpha", "metadata"):
+        reader.take(part, sizes[part])
     crc_at = reader.at + 4
     tail = reader.take("checksums", 8)
     reader.finish("the file")
@@ -85,7 +84,11 @@ def unpack(
 
     _check_claims(reader, size, height, width, max_pixels)
     payload, lengths = _read_lanes(reader, coding, payload)
-    escapes = _unpack_escapes(escapes, has_escapes, reader)
+    escapes = _unpack_escapes(escapes, parts["escapes"], reader)
+    reader.check(
+        sizes["metadata"] <= MAX_METADATA,
+        *(f"metadata have at most {MAX_METADATA} bytes, got ", sizes["metadata"]),
+    )
     failed, zero = tf.not_equal(reader.error, ""), tf.constant(0, tf.int64)
     fields = {
         "fingerprint": fingerprint,
@@ -98,7 +101,7 @@ def unpack(
         "lengths": lengths,
         "escapes": escapes,
         "alpha": tf.strings.substr(
-            *(data, tf.where(failed, zero, alpha_at), tf.where(failed, zero, alpha_size))
+            *(data, tf.where(failed, zero, alpha_at), tf.where(failed, zero, sizes["alpha"]))
         ),
         "checksum": _little_endian(tail[:4]),
     }
@@ -152,7 +155,7 @@ def _read_lanes(reader, coding, payload):
 
 
 def pack(fields: dict[str, Any]) -> tf.Tensor:
-    """The bytes of a file of coder 0, a string scalar; the same bytes as container.py gives.
+    """The bytes of a file of coder 0 without metadata, a string scalar; those of container.py.
 
     Args: fields, as `unpack` returns them; fingerprint, profile, quality may be numpy integers.
     """

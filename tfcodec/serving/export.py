@@ -28,7 +28,7 @@ def export(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_turns: int = DEFAULT_MAX_TURNS,
     xla: bool = False,
-    progress: Callable[..., None] = lambda what, done=None, count=None: None,
+    progress: Callable = lambda what, done=None, count=None: None,
 ) -> installed.ModelInfo:
     """Writes the export `info` with signatures for TF Serving; `directory` must not exist.
 

@@ -8,6 +8,7 @@ from tfcodec.serving.faults import Faults
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33
+_ADOBE_MARKER = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # APP14; no transform of its colours
 _IDAT, _IEND, _TRNS = (int.from_bytes(kind, "big") for kind in (b"IDAT", b"IEND", b"tRNS"))
 
 
@@ -21,7 +22,10 @@ def _or_nothing(function, data, nothing):
 
 
 def read_picture(data: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A PNG or JPEG as pixels uint8 [H, W, C], whether one channel means colour, and error."""
+    """A PNG or JPEG as pixels uint8 [H, W, C], whether one channel means colour, and error.
+
+    C is 1 or 3, and one more for alpha that is not opaque everywhere.
+    """
     faults = Faults()
     head = tf.io.decode_raw(tf.strings.substr(tf.strings.join([data, bytes(33)]), 0, 33), tf.uint8)
     head = tf.cast(tf.ensure_shape(head, [33]), tf.int64)
@@ -47,23 +51,41 @@ def read_picture(data: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor
     keyed = png & (kind != 3) & tf.reduce_any(kinds == _TRNS)
     faults.check(~keyed, "the PNG has a transparent colour; convert it to an alpha channel")
     one_bit = png & (depth == 1) & (kind == 0)
+    adobes = tf.cond(jpeg & (shape[2] == 4), lambda: _as_adobes(data), lambda: data)
 
     def decode():
         nothing = tf.zeros([0, 0, 0], tf.uint8)
         return tf.cond(
             png,
             lambda: _or_nothing(tf.io.decode_png, data, nothing),
-            lambda: _or_nothing(_decode_jpeg, data, nothing),
+            lambda: _or_nothing(_decode_jpeg, adobes, nothing),
         )
 
     sound = tf.equal(faults.error, "")
     pixels = tf.cond(sound, decode, lambda: tf.zeros([0, 0, 0], tf.uint8))
     faults.check(tf.size(pixels) > 0, "the picture is damaged or truncated")
-    return pixels, one_bit, faults.error
+    return _without_opaque_alpha(pixels), one_bit, faults.error
+
+
+def _as_adobes(data):
+    """A CMYK JPEG as one of Adobe's, whose samples are negatives of the inks.
+
+    TensorFlow takes samples for the inks where Adobe's marker is missing; Pillow, Chromium and
+    Firefox do not, since CMYK in JPEG is Adobe's practice. A marker that is there comes later, and
+    counts.
+    """
+    rest = tf.strings.substr(data, 2, tf.strings.length(data))
+    return tf.strings.join([tf.strings.substr(data, 0, 2), _ADOBE_MARKER, rest])
 
 
 def _decode_jpeg(data):
     return tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE")
+
+
+def _without_opaque_alpha(pixels):
+    """pixels uint8 [H, W, C]; of 2 or 4 channels, the last goes if it hides nothing."""
+    opaque = tf.equal(tf.shape(pixels)[2] % 2, 0) & tf.reduce_all(pixels[..., -1:] == 255)
+    return tf.cond(opaque, lambda: pixels[..., :-1], lambda: pixels)
 
 
 def read_alpha(data: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

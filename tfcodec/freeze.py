@@ -88,14 +88,6 @@ def freeze(
     return write.save(model, directory, *built, name, form_of(info), note)
 
 
-def _round_medians(model):
-    for prior in model.layers:
-        if isinstance(prior, FactorizedPrior):
-            quantiles = prior.quantiles.numpy()
-            quantiles[:, 1] = np.rint(quantiles[:, 1] * 2**MEDIAN_BITS) / 2**MEDIAN_BITS
-            prior.quantiles.assign(quantiles)
-
-
 def _calibrate(model, networks, pictures, progress):
     """The ranges of the networks' channels on pictures, at three rungs of the ladder."""
     with exact.Calibration(networks) as calibration:

@@ -3,12 +3,14 @@
 import io
 import pathlib
 import sys
+import types
 
 import pytest
 from standin import photograph
 
 from tfcodec import quiet
 from tfcodec.commands import console, progress
+from tfcodec.errors import ModelError
 
 ERASED = "\r\x1b[1A\x1b[2K"
 
@@ -65,6 +67,31 @@ class TestProgress:
         photograph("a.png")
         status, _, err = tfcodec("encode", "a.png")
         assert status == 0 and err == "tfcodec: tiles  a.png  6/8\n" * told
+
+
+@pytest.mark.parametrize(
+    "command, module, word",
+    [
+        ("freeze standin -o x --calibrate a.png", "tfcodec.freeze", "freeze"),
+        ("export standin -o x", "tfcodec.serving.export", "export"),
+    ],
+)
+def test_what_takes_a_minute_says_what_it_is_at(monkeypatch, tfcodec, command, module, word):
+    def work(info, *_, progress=None):
+        (progress or _[-1])("calibrating", 1, 3)
+        raise ModelError("enough")
+
+    photograph("a.png")
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(quiet, "import_tensorflow", lambda: None)
+    monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**{word: work}))
+    assert tfcodec(*command.split())[0] == 1
+    assert "1/3 calibrating  standin" in screen.getvalue()
+
+
+def test_sentences_hold_no_commands_to_the_terminal(tfcodec):
+    assert tfcodec("info", "a\n\x1b[2K")[2] == "tfcodec: a \\x1b[2K: no such file\n"
 
 
 @pytest.mark.parametrize(

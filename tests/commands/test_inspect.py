@@ -53,12 +53,41 @@ class TestLooking:
         _, _, err = tfcodec("encode", "a.png", "--model", "faster")
         assert "there is no model 'faster'; installed: " in err and "swift, fast" in err
 
-    @pytest.mark.parametrize("argv", ["['info', 'a.tfcd']", "['models']", "['decode', 'no.tfcd']"])
+    def test_folders_of_models_that_are_none_are_told(self, tfcodec, models, monkeypatch):
+        photograph("a.png")
+        tfcodec("encode", "a.png")
+        os.mkdir("empty")
+        monkeypatch.setenv("TFCODEC_MODELS", f"{models}{os.pathsep}nowhere{os.pathsep}empty")
+        words = (
+            "TFCODEC_MODELS names nowhere, which does not exist and empty, which holds no export"
+        )
+        assert words in tfcodec("models")[2]
+        assert words in tfcodec("encode", "a.png", "--model", "nonesuch")[2]
+        assert tfcodec("decode", "a.tfcd")[0] == 0
+        (models / "standin" / "config.json").unlink()
+        assert words in tfcodec("decode", "a.tfcd", "--overwrite")[2]
+
+    def test_a_folder_that_is_no_export_is_told_so(self, tfcodec):
+        photograph("a.png")
+        os.mkdir("folder")
+        _, _, err = tfcodec("encode", "a.png", "--model", "folder")
+        assert err == "tfcodec: folder: this folder is no exported model, it has no config.json\n"
+
+    @pytest.mark.parametrize(
+        "argv",
+        [
+            "['info', 'a.tfcd']",
+            "['verify', '.']",
+            "['models']",
+            "['decode', 'no.tfcd']",
+            "['encode', '--help']",
+        ],
+    )
     def test_looking_imports_neither_tensorflow_nor_keras(self, tfcodec, argv):
         photograph("a.png")
         tfcodec("encode", "a.png")
         code = (
             f"import sys, tfcodec.commands.main as cli; cli.main({argv}); "
-            "sys.exit(bool({'tensorflow', 'keras', 'scipy'} & set(sys.modules)))"
+            "sys.exit(bool({'tensorflow', 'keras', 'scipy', 'rich'} & set(sys.modules)))"
         )
         assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

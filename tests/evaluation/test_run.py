@@ -1,10 +1,12 @@
 """Laws of `tfcodec evaluate` and `tfcodec compare`: real workers, small pictures, a tiny model."""
 
+import argparse
 import csv
 import dataclasses
 import json
 import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from evaluations import kodak_evaluation
 from PIL import Image
 
 from tfcodec import metrics
+from tfcodec.commands import evaluate
 from tfcodec.commands import main as cli
 from tfcodec.errors import InputError, ModelError
 from tfcodec.evaluation import comparison, contenders, curves
@@ -196,6 +199,27 @@ class TestTrouble:
             with pytest.raises(ModelError, match="process to encode with jpeg ended with status"):
                 run.measure(second)
             assert run.measure(second)["bytes"] > 0
+
+    def test_an_interrupt_ends_the_workers_at_once(self, folder, tmp_path, jpeg):
+        workers = []
+        with pytest.raises(KeyboardInterrupt), open_run(folder, tmp_path, [jpeg]) as run:
+            run.measure(run.tasks()[0])
+            workers += [worker._process for worker in run._workers.values()]
+            assert len(workers) == 2
+            assert os.getpgrp() not in [os.getpgid(worker.pid) for worker in workers]
+            raise KeyboardInterrupt
+        assert [worker.returncode for worker in workers] == [-signal.SIGKILL] * 2
+
+    def test_what_goes_on_after_the_tables_is_said(self, folder, tmp_path, jpeg, capsys):
+        with open_run(folder, tmp_path, [jpeg]) as run:
+            asked = argparse.Namespace(report_bpp=0.3, output_dir=tmp_path)
+            argv = (evaluate.Console(1), comparison.Comparison(kodak_evaluation(24), [], []), b"")
+            evaluate._report(asked, run, run.pictures[:1], *argv)
+            words = "the tables are complete; now 1 files of at most 0.3 bits per pixel for the"
+            assert words in capsys.readouterr().err
+            evaluate._report(asked, run, run.pictures[:1], *argv)
+            assert capsys.readouterr().err == ""
+        assert (tmp_path / "report.html").exists()
 
     def test_a_picture_that_one_codec_cannot_do_is_in_no_mean(self, folder, tmp_path, jpeg):
         with open_run(folder, tmp_path, [jpeg]) as run:

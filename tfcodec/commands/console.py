@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tfcodec import quiet
 from tfcodec.commands import streams
 from tfcodec.commands.progress import Progress
+from tfcodec.commands.streams import leaving_at_once
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import installed
 
@@ -80,7 +81,7 @@ class Console:
 
     def notice(self, sentence: str | TfcodecError) -> None:
         self._clear()
-        streams.warn("tfcodec: " + " ".join(str(sentence).splitlines()))
+        streams.warn("tfcodec: " + shown(" ".join(str(sentence).splitlines())))
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
         """Counts and prints; a sentence that names no file of the job gets its input in front, and
@@ -103,7 +104,7 @@ class Console:
                 this = job(task)
                 self._name, self._started = this.name, time.monotonic()
                 if self._files > 1:
-                    self._progress.show(this.name, self._done, self._files)
+                    self._progress.show(shown(this.name), self._done, self._files)
                 try:
                     line = work(task)
                     if line is not None:
@@ -125,7 +126,7 @@ class Console:
 
     def step(self, what: str, done: int | None = None, count: int | None = None) -> None:
         """What work that takes long is at, told from its start; `done` of `count` if it knows."""
-        self._progress.show(f"{what}  {self._name}", done, count)
+        self._progress.show(f"{what}  {shown(self._name)}", done, count)
 
     def _within(self, what: str, done: int, count: int) -> None:
         if time.monotonic() - self._started > PATIENCE:
@@ -137,7 +138,7 @@ class Console:
 
 
 def shown(name: str) -> str:
-    """A file's name on one line, whatever is in it."""
+    """A file's name, or what holds one, on one line and without commands to the terminal."""
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else _escape(c) for c in name)
 
 
@@ -147,13 +148,13 @@ def _escape(character: str) -> str:
 
 def import_tensorflow() -> None:
     """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback."""
-    with streams.leaving_at_once():
+    with leaving_at_once():
         quiet.import_tensorflow()
 
 
 def load_codec(info: installed.ModelInfo):
     """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
-    with streams.leaving_at_once():
+    with leaving_at_once():
         quiet.import_tensorflow(lean=True)
         from tfcodec import codec
     return codec.open_model(info)

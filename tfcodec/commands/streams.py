@@ -36,6 +36,7 @@ def repair() -> None:
             if opened != descriptor:
                 os.dup2(opened, descriptor)
                 os.close(opened)
+            os.set_inheritable(descriptor, True)  # by the workers of `evaluate`
     for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             stream = open(descriptor, "r" if descriptor == 0 else "w", closefd=False)

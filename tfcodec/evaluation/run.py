@@ -112,8 +112,8 @@ class Evaluation:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self._end_workers()
+    def __exit__(self, error, *_):
+        self._end_workers(at_once=error is not None)
 
     def tasks(self) -> list[Task]:
         """Every point of every curve; a codec's together, since its processes serve them all."""
@@ -219,9 +219,9 @@ class Evaluation:
             self._workers[key] = _Worker(side, codec)
         return self._workers[key]
 
-    def _end_workers(self, but: Contender | None = None) -> None:
+    def _end_workers(self, but: Contender | None = None, at_once: bool = False) -> None:
         for key in [key for key in self._workers if key[0] is not but]:
-            self._workers.pop(key).end()
+            self._workers.pop(key).end(at_once)
 
 
 def _safe(name: str) -> str:
@@ -258,6 +258,7 @@ class _Worker:
             text=True,
             encoding="utf-8",
             env=environment,
+            process_group=0,  # Ctrl-C in a terminal is for this process, which ends that one
         )
         self.ended = False
 
@@ -276,8 +277,10 @@ class _Worker:
             raise InputError(answer["error"])
         return answer
 
-    def end(self) -> None:
+    def end(self, at_once: bool = False) -> None:
         self.ended = True
+        if at_once:  # whatever it is at
+            self._process.kill()
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()

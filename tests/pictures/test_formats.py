@@ -87,6 +87,21 @@ class TestHeif:
         assert refusal(data[:200])
         assert "more than the limit of 588" in refusal(data, max_pixels=588)
 
+    def test_deeper_samples_and_their_colours(self):
+        module = pytest.importorskip(PLUGINS["HEIF"])
+        samples = np.full((64, 64, 3), (800 << 6, 400 << 6, 200 << 6), np.uint16)
+        shown = {}
+        for primaries in (1, 12):
+            buffer = io.BytesIO()
+            module.from_bytes("RGB;16", (64, 64), samples.tobytes()).save(
+                buffer, quality=100, color_primaries=primaries, transfer_characteristics=13
+            )
+            picture = pictures.read(io.BytesIO(buffer.getvalue()))
+            assert picture.notices == ("its 10-bit samples are reduced to 8 bits",)
+            shown[primaries] = picture.rgb.mean((0, 1))
+        assert np.abs(shown[1] - (200, 100, 50)).max() < 4
+        assert np.abs(shown[12] - (215, 93, 31)).max() < 5  # test_png has the matrix
+
 
 class TestJpegXl:
     def test_colours_alpha_and_gray(self, rgb, alpha):

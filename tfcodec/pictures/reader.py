@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from tfcodec.coding.container import exceeds
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_BYTES_PER_PIXEL, SPARE_BYTES
 from tfcodec.errors import InputError
-from tfcodec.pictures.color import decode_encoding, to_srgb
+from tfcodec.pictures.color import decode_encoding, from_code_points, to_srgb
 from tfcodec.pictures.decoded import Decoded, Unreadable
 from tfcodec.pictures.formats import HEAD, identify, jxl_size, prepare, refuse_rare_jpeg
 from tfcodec.pictures.hidden import without_hidden
@@ -184,6 +184,9 @@ def decode_image(image: Image.Image) -> Decoded:
         xmp=xmp if isinstance(xmp, bytes) else b"",
         notices=notices,
     )
+    if nclx := image.info.get("nclx_profile"):  # from the HEIF plugin, which undoes the matrix
+        points = [nclx.get(key, 2) for key in ("color_primaries", "transfer_characteristics")]
+        decoded.encoding = from_code_points([*points, 0, 1], notices)
     if image.format in _TURNED_BY_FORMAT:
         # A JPEG inside a JPEG XL is as it was.
         exif = b"" if image.format == "JXL" and not getattr(image, "jpeg", False) else decoded.exif

@@ -121,8 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
             shown = encoded.reconstruction(console.tile)
             if arguments.check:
                 line += _distortion(picture, shown)
-            if job.picture is not None:
-                pictures.write(job.picture, shown)
+            if job.picture is not None and (lost := pictures.write(job.picture, shown)):
+                console.notice(f"{job.picture}: {lost}")
         atomic_write(job.file, encoded.data)
         return line
 

@@ -129,6 +129,23 @@ class TestJpegXl:
         assert refusal(data[: len(data) // 2])
 
 
+class TestAvif:
+    @pytest.mark.parametrize("flags, bits", [(0x0C, 8), (0x4C, 10), (0x6C, 12), (0x2C, 8)])
+    def test_the_configuration_says_how_deep_samples_are(self, flags, bits):
+        box_of_properties = box(b"ipco", box(b"av1C", bytes([0x81, 0x20, flags, 0])))
+        data = box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", box_of_properties)
+        assert formats.avif_bits(io.BytesIO(data)) == bits
+        assert formats.avif_bits(io.BytesIO(data[:-2])) == 8
+
+    def test_8_bits_have_no_notice(self, rgb):
+        Image.init()
+        if "AVIF" not in Image.SAVE:
+            pytest.skip("this Pillow has no AVIF")
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, "AVIF")
+        assert pictures.read(io.BytesIO(buffer.getvalue())).notices == ()
+
+
 class TestStrangers:
     @pytest.mark.parametrize(
         "data, words",

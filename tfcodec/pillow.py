@@ -102,7 +102,7 @@ def _save(image, file, filename):
     try:
         data = codec.load(options.get("model")).encode(picture, quality, keep_metadata=True).data
     except InputError as error:
-        hint = "; the scale is tfcodec's, not JPEG's" if quality is not None else ""
+        hint = "; the scale is tfcodec's, not JPEG's" if (quality or 0) > 8 else ""
         raise ValueError(f"{error}{hint}") from error
     except TfcodecError as error:
         raise OSError(str(error)) from error

@@ -87,6 +87,21 @@ class TestHeif:
         assert refusal(data[:200])
         assert "more than the limit of 588" in refusal(data, max_pixels=588)
 
+    def test_deeper_samples_and_their_colours(self):
+        module = pytest.importorskip(PLUGINS["HEIF"])
+        samples = np.full((64, 64, 3), (800 << 6, 400 << 6, 200 << 6), np.uint16)
+        shown = {}
+        for primaries in (1, 12):
+            buffer = io.BytesIO()
+            module.from_bytes("RGB;16", (64, 64), samples.tobytes()).save(
+                buffer, quality=100, color_primaries=primaries, transfer_characteristics=13
+            )
+            picture = pictures.read(io.BytesIO(buffer.getvalue()))
+            assert picture.notices == ("its 10-bit samples are reduced to 8 bits",)
+            shown[primaries] = picture.rgb.mean((0, 1))
+        assert np.abs(shown[1] - (200, 100, 50)).max() < 4
+        assert np.abs(shown[12] - (215, 93, 31)).max() < 5  # test_png has the matrix
+
 
 class TestJpegXl:
     def test_colours_alpha_and_gray(self, rgb, alpha):
@@ -112,6 +127,23 @@ class TestJpegXl:
     def test_damage_is_a_sentence(self, rgb):
         data = encoded("JXL", rgb)
         assert refusal(data[: len(data) // 2])
+
+
+class TestAvif:
+    @pytest.mark.parametrize("flags, bits", [(0x0C, 8), (0x4C, 10), (0x6C, 12), (0x2C, 8)])
+    def test_the_configuration_says_how_deep_samples_are(self, flags, bits):
+        box_of_properties = box(b"ipco", box(b"av1C", bytes([0x81, 0x20, flags, 0])))
+        data = box(b"ftyp", b"avif" + bytes(4)) + box(b"meta", box_of_properties)
+        assert formats.avif_bits(io.BytesIO(data)) == bits
+        assert formats.avif_bits(io.BytesIO(data[:-2])) == 8
+
+    def test_8_bits_have_no_notice(self, rgb):
+        Image.init()
+        if "AVIF" not in Image.SAVE:
+            pytest.skip("this Pillow has no AVIF")
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, "AVIF")
+        assert pictures.read(io.BytesIO(buffer.getvalue())).notices == ()
 
 
 class TestStrangers:

@@ -181,6 +181,7 @@ class TestColours:
             (SRGB, GAMMA, P3_PRIMARIES),
             (iccp(srgb_profile()), GAMMA),
             ((b"cICP", bytes([1, 13, 0, 1])), GAMMA),
+            ((b"cICP", bytes([2, 2, 0, 1])),),
             ((b"cICP", bytes([1, 13, 0, 1])), iccp(profile_of_swapped_channels()), SRGB, GAMMA),
         ],
         ids=lambda chunks: " ".join(kind.decode() for kind, _ in chunks),
@@ -219,8 +220,8 @@ class TestColours:
         [
             ([9, 16, 0, 1], "its HDR samples (PQ) are taken for sRGB"),
             ([9, 18, 0, 1], "its HDR samples (HLG) are taken for sRGB"),
-            ([77, 13, 0, 1], "its colour description (cICP 77, 13, 0, 1) is not known"),
-            ([1, 13, 5, 1], "its colour description (cICP 1, 13, 5, 1) is not known"),
+            ([77, 13, 0, 1], "its colour description (code points 77, 13, 0, 1) is not known"),
+            ([1, 13, 5, 1], "its colour description (code points 1, 13, 5, 1) is not known"),
         ],
     )
     def test_code_points_without_a_reading_are_one_notice(self, rgb, points, words):

@@ -133,6 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
                 line += _distortion(picture, shown, console.distortion)
             if job.picture is not None:
                 pictures.write(job.picture, shown)
+                if lost := pictures.lost_in_file(job.picture, shown):
+                    console.notice(f"{job.picture}: {lost}")
         if job.to_stdout:
             streams.write(encoded.data)
         else:

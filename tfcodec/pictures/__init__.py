@@ -1,9 +1,10 @@
 """Pictures in files and arrays: the only room that knows picture formats.
 
-    file ─► read ──────► Picture ─► write ────► file
-    array ─► from_array ─►  │  ─► to_array ─► array
-    Pillow's image ─► from_pillow; any of the three ─► as_picture
-                            └─ alpha ─► alpha_to_png ─► bytes inside a .tfcd ─► alpha_from_png
+    file  ─► read ────────► Picture ─► write ────► file
+    array ─► from_array ──►    │    ─► to_array ─► array
+    image ─► from_pillow ─►    │               (any of the three ─► as_picture)
+                               ├─ alpha ────► bytes inside a .tfcd ─► alpha
+                               └─ metadata ─► bytes inside a .tfcd ─► metadata
 
 A `Picture` is what the codec codes: 8-bit sRGB, upright, with a lossless alpha beside it. `read`
 brings every supported file to that form and says in `notices` where it had to give something up.

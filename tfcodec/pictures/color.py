@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -11,6 +12,7 @@ _D65, _C = (0.3127, 0.3290), (0.310, 0.316)
 SRGB_PRIMARIES = (_D65, (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _PRIMARIES = {
     1: SRGB_PRIMARIES,
+    2: SRGB_PRIMARIES,  # unspecified
     4: (_C, (0.67, 0.33), (0.21, 0.71), (0.14, 0.08)),
     5: (_D65, (0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),
     6: (_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
@@ -24,7 +26,7 @@ _PRIMARIES = {
 # Exponents from samples to light, None for sRGB's own curve. That of BT.709 and its kin is one of
 # cameras, which screens show by nearly sRGB's.
 _TRANSFERS = {1: None, 4: 2.2, 5: 2.8, 6: None, 8: 1.0, 13: None, 14: None, 15: None}
-_HDR = {16: "PQ", 18: "HLG"}
+_HDR, _UNSPECIFIED = {16: "PQ", 18: "HLG"}, 2
 _SRGB_GAMMA = 0.45455
 _SAME_GAMMA, _SAME_PRIMARIES = 0.05, 0.005  # libpng's threshold; some 2 levels
 _BRADFORD = np.array(
@@ -58,16 +60,21 @@ def from_gamma(gamma: float | None, primaries: tuple | None) -> Encoding:
     return Encoding(1 / gamma, primaries or SRGB_PRIMARIES)
 
 
-def from_code_points(points: bytes, notices: list[str]) -> Encoding:
-    """The encoding of the 4 bytes of PNG's cICP chunk; what has no reading adds a notice."""
+def from_code_points(points: Sequence[int], notices: list[str]) -> Encoding:
+    """The encoding of primaries, transfer, matrix and range by ITU-T H.273.
+
+    What has no reading is taken for sRGB and adds a notice; what is left unspecified adds none.
+    """
     primaries, transfer, matrix, full = points
+    if transfer == _UNSPECIFIED:
+        return Encoding()
     if transfer in _HDR:
         notices.append(f"its HDR samples ({_HDR[transfer]}) are taken for sRGB")
         return Encoding()
     if matrix or full > 1 or primaries not in _PRIMARIES or transfer not in _TRANSFERS:
         notices.append(
-            f"its colour description (cICP {primaries}, {transfer}, {matrix}, {full}) is not known "
-            "and is ignored"
+            f"its colour description (code points {primaries}, {transfer}, {matrix}, {full}) "
+            "is not known and is ignored"
         )
         return Encoding()
     return Encoding(_TRANSFERS[transfer], _PRIMARIES[primaries], bool(full))

@@ -149,6 +149,22 @@ def _rare_jpeg(file):
     return None
 
 
+def avif_bits(file) -> int:
+    """Bits of the samples of an AVIF, by its configuration box (av1C); 8 if there is none.
+
+    Pillow's decoder does not tell that it reduces them.
+    """
+    file.seek(0)
+    head = file.read(_AVIF_HEAD)
+    flags = head[head.find(b"av1C") + 6 :][:1] if b"av1C" in head else b""
+    if not flags or not flags[0] & 0x40:
+        return 8
+    return 12 if flags[0] & 0x20 else 10
+
+
+_AVIF_HEAD = 2**16  # the boxes of properties stand first
+
+
 def jxl_size(file) -> tuple[int, int] | None:
     """Height and width that a JPEG XL claims (ISO/IEC 18181-1, D.1); None if there is no telling.
 

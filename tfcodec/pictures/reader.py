@@ -10,9 +10,9 @@ from PIL import Image
 from tfcodec.coding.container import exceeds
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_BYTES_PER_PIXEL, SPARE_BYTES
 from tfcodec.errors import InputError
-from tfcodec.pictures.color import decode_encoding, to_srgb
+from tfcodec.pictures.color import decode_encoding, from_code_points, to_srgb
 from tfcodec.pictures.decoded import Decoded, Unreadable
-from tfcodec.pictures.formats import HEAD, identify, jxl_size, prepare, refuse_rare_jpeg
+from tfcodec.pictures.formats import HEAD, avif_bits, identify, jxl_size, prepare, refuse_rare_jpeg
 from tfcodec.pictures.hidden import without_hidden
 from tfcodec.pictures.metadata import metadata_of_file
 from tfcodec.pictures.picture import Picture
@@ -119,6 +119,10 @@ def _decode(file, max_pixels) -> Decoded:
         return decoded
     if kind == "JPEG":
         refuse_rare_jpeg(file)
+    if kind == "AVIF" and (bits := avif_bits(file)) > 8:
+        decoded = _decode_by_pillow(file, kind, max_pixels)
+        decoded.notices.insert(0, f"its {bits}-bit samples are reduced to 8 bits")
+        return decoded
     if kind == "JXL" and (size := jxl_size(file)):
         _check_size(*size, max_pixels)
     return _decode_by_pillow(file, kind, max_pixels)
@@ -185,6 +189,9 @@ def decode_image(image: Image.Image) -> Decoded:
         xmp=xmp if isinstance(xmp, bytes) else b"",
         notices=notices,
     )
+    if nclx := image.info.get("nclx_profile"):  # from the HEIF plugin, which undoes the matrix
+        points = [nclx.get(key, 2) for key in ("color_primaries", "transfer_characteristics")]
+        decoded.encoding = from_code_points([*points, 0, 1], notices)
     if image.format in _TURNED_BY_FORMAT:
         # A JPEG inside a JPEG XL is as it was.
         exif = b"" if image.format == "JXL" and not getattr(image, "jpeg", False) else decoded.exif

@@ -1,8 +1,8 @@
 """Whether .tfcd files are sound: `tfcodec verify archive/`. Nothing is decoded, unless asked for.
 
 Header, lengths, CRC-32, the structure of lanes and escapes, alpha channel and metadata are looked
-at, without networks and without TensorFlow. What only decoding can tell is whether this machine, with
-the model that is installed, gets the symbols that the encoder had: `--decode` does that.
+at, without networks and without TensorFlow. What only decoding can tell is whether this machine,
+with the model that is installed, gets the symbols that the encoder had: `--decode` does that.
 """
 
 import argparse

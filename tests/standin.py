@@ -67,6 +67,7 @@ class StandIn:
                 escapes=(),
                 alpha=None if picture.alpha is None else pictures.alpha_to_png(picture.alpha),
                 checksum=0,
+                metadata=pictures.metadata_to_bytes(picture.metadata),
             )
         )
         return StandInEncoded(data, picture, self.ladder.rung(byte))
@@ -76,7 +77,8 @@ class StandIn:
         alpha = packed.alpha
         if alpha is not None:
             alpha = pictures.alpha_from_png(alpha, packed.height, packed.width, name)
-        return pictures.Picture(rgb, packed.gray, alpha)
+        metadata = packed.metadata and pictures.metadata_from_bytes(packed.metadata, name)
+        return pictures.Picture(rgb, packed.gray, alpha, metadata=metadata)
 
 
 def install(folder, name, fingerprint=FINGERPRINT, qualities=(1, 8), **more):

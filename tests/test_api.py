@@ -202,7 +202,8 @@ def test_a_file_of_a_model_that_is_not_installed_is_described(tmp_path, photogra
 def test_models_are_listed_with_their_values():
     models = {model.name: model for model in tfcodec.installed_models()}
     default = models[tfcodec.load().name]
-    assert default.qualities == (1, 8) and len(default.fingerprint) == 4
+    assert default.qualities == (1, 8) and 1 <= default.default_quality <= 8
+    assert default.portable and len(default.fingerprint) == 4
     assert any("fast" in model.aliases for model in models.values())
 
 

@@ -15,7 +15,6 @@ NOT_YET = (
     "tfcodec.models",
     "tfcodec.pillow",
     "tfcodec.pictures",
-    "tfcodec.training",
 )
 
 

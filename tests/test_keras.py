@@ -140,7 +140,7 @@ def test_it_is_saved_and_loaded_with_a_model(tmp_path, tiny, photograph):
     config = loaded.layers[-1].get_config()
     assert (config["model"], config["quality"], config["rounding"]) == (tiny, 2.5, "noise")
     with pytest.raises(tfcodec.ModelError, match="the saved layer: needs the model"):
-        tfcodec.keras.Codec.from_config({**config, "fingerprint": "01020304"})
+        tfcodec.keras.Codec(tiny, fingerprint="01020304")
 
 
 def test_what_cannot_be_is_one_sentence(tiny):
@@ -191,5 +191,5 @@ def test_the_example_of_the_docs_runs(monkeypatch, capsys):
     text = (ROOT / "docs" / "keras.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(compile(example, "docs/keras.md", "exec"), {})
-    before, after = map(float, re.findall(r"[\d.]+", capsys.readouterr().out)[-2:])
-    assert after < before
+    before, after = map(float, re.findall(r"\d+\.\d+", capsys.readouterr().out))
+    assert after < 0.97 * before

@@ -13,7 +13,7 @@ TensorFlow with the first picture.
 """
 
 import importlib
-import pathlib
+import os
 
 # Where each name of the face stands.
 _HOMES = {
@@ -41,7 +41,6 @@ __all__ = [  # noqa: F822, these names come with their first use
     "installed_models",
     "load",
 ]
-__version__ = (pathlib.Path(__file__).parent / "version.txt").read_text().strip()
 
 TYPE_CHECKING = False  # `typing.TYPE_CHECKING`, without importing `typing`
 if TYPE_CHECKING:
@@ -58,11 +57,18 @@ if TYPE_CHECKING:
     )
     from tfcodec.errors import ContainerError, InputError, ModelError, TfcodecError
 
+    __version__: str
+
 
 def __getattr__(name: str):
-    if name not in _HOME_OF:
+    if name == "__version__":
+        with open(os.path.join(os.path.dirname(__file__), "version.txt"), encoding="ascii") as file:
+            value = file.read().strip()
+    elif name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    else:
         raise AttributeError(f"module 'tfcodec' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
     return value
 
 

@@ -191,7 +191,7 @@ class TestBeside:
         assert picture.metadata.xmp == b'<x tiff:Orientation="1"/>'
         found = Image.Exif()
         found.load(picture.metadata.exif)
-        assert dict(found) == {271: "Maker"}
+        assert dict(found) == {271: "Maker", 274: 1}
 
     def test_what_every_tool_writes_is_no_metadata(self, rgb):
         tags = {270: b"a caption\0", 305: b"a tool\0", 274: [1]}

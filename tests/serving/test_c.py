@@ -135,7 +135,7 @@ def test_a_bad_picture_or_quality_is_a_sentence_and_exit_1(tiny, serve, tmp_path
 def test_what_is_no_model_or_no_command_is_said(tiny, built, serve, tmp_path):
     source, target = tmp_path / "p.png", tmp_path / "p.tfcd"
     run = serve("encode", f"{tiny[1]}/1", source, target)
-    assert (run.returncode, run.stderr) == (1, f"{source}: No such file or directory\n")
+    assert run.returncode == 1 and last_line(run) == f"{source}: No such file or directory"
     source.write_bytes(png(pixels(0)))
     run = serve("encode", tmp_path / "nowhere", source, target)
     assert run.returncode == 1 and "Could not find SavedModel" in last_line(run)
@@ -145,7 +145,7 @@ def test_what_is_no_model_or_no_command_is_said(tiny, built, serve, tmp_path):
     assert last_line(run) == "the model has no 'encode_one'; did `tfcodec export` write it?"
     for wrong in (["decode", "a", "b"], ["encode", "a", "b", "c", "best"], ["code", "a", "b", "c"]):
         run = serve(*wrong)
-        assert run.returncode == 2 and run.stderr.startswith("usage: ")
+        assert run.returncode == 2 and "usage: " in run.stderr
 
 
 @pytest.mark.slow

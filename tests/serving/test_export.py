@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import contextlib
+import dataclasses
 import http.server
 import io
 import json
@@ -86,6 +87,14 @@ def test_the_server_decodes_what_tfcodec_wrote(tiny, signatures, lanes, channels
     np.testing.assert_array_equal(png_pixels(shown), pictures.to_array(there.decode(unpack(file))))
 
 
+def test_the_server_passes_over_metadata(tiny, signatures):
+    there, picture = tiny[0], pictures.from_array(pixels(0, channels=4))
+    told = dataclasses.replace(picture, metadata=pictures.Metadata(b"EXIF", b"<x/>"))
+    plain, kept = (there.encode(p, keep_metadata=True, lanes=8).data for p in (picture, told))
+    assert unpack(kept).metadata and not unpack(plain).metadata
+    assert decode(signatures, kept) == decode(signatures, plain)
+
+
 KINDS = {
     "gray": lambda rgba: Image.fromarray(rgba[..., 0]),
     "gray and alpha": lambda rgba: Image.fromarray(rgba[..., :2], "LA"),
@@ -99,7 +108,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_png_is_taken_as_tfcodec_takes_it(tiny, signatures, tmp_path, kind):
     path = tmp_path / "picture.png"
-    path.write_bytes(as_png(KINDS[kind](pixels(5, channels=4))))
+    # Nothing is quite hidden: colours under alpha 0 are tfcodec's to choose.
+    path.write_bytes(as_png(KINDS[kind](np.maximum(pixels(5, channels=4), 1))))
     there = tiny[0].encode(pictures.read(path), lanes="serving").data
     ((file, error),) = encode(signatures, path.read_bytes())
     assert error == b""

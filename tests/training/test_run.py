@@ -181,6 +181,15 @@ def test_what_learnt_nothing_is_not_exported(folder, monkeypatch):
     assert not (folder / "export").exists()
 
 
+def test_a_run_of_no_steps_exports_nothing_of_its_own(folder):
+    still = dataclasses.replace(SMALL, steps=0)
+    _train(_run(folder, settings=still))  # leaves no checkpoint of what was not begun
+    (folder / "run" / "step-00000000").mkdir()
+    with pytest.raises(InputError, match="^nothing was learnt: no step was made"):
+        _train(_run(folder, settings=still, export=Export(str(folder / "export"))))
+    assert not (folder / "export").exists()
+
+
 def test_choices_are_what_there_is():
     assert set(OPTIMIZERS) == set(RULES)
     assert DISTORTIONS == ("mse", "ms_ssim")

@@ -3,7 +3,7 @@
     main        the console entry      arguments   what command lines share
     console     what is said, and to whom
 
-Rules. May import every room; nobody imports this one but the script `encode_decode.py` and the
-console entry. What needs TensorFlow is imported when it is first needed. Never knows: how anything
-is done.
+Rules. May import every room; nobody imports this one but the scripts `encode_decode.py` and
+`train_tf.py`, and the console entry. What needs TensorFlow is imported when it is first needed.
+Never knows: how anything is done.
 """

@@ -6,16 +6,11 @@ import time
 
 from tfcodec import pictures
 from tfcodec.coding import container
-from tfcodec.coding.format import (
-    MAGIC,
-    MAX_BYTES_PER_PIXEL,
-    SPARE_BYTES,
-)
 from tfcodec.commands import streams
 from tfcodec.commands.arguments import add_command, add_files
 from tfcodec.commands.console import Console, Job, load_codec, result_line
 from tfcodec.commands.jobs import Kind, plan, ready
-from tfcodec.errors import ContainerError, InputError, ModelError
+from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed
 
 SUFFIX = ".tfcd"
@@ -99,20 +94,13 @@ def _model(packed: container.Container, chosen: installed.ModelInfo | None, name
 def read_file(path: str, max_pixels: int) -> bytes:
     """The bytes of a .tfcd file, `-` for stdin, and never many more than a file of that many pixels
     can have."""
-    limit = MAX_BYTES_PER_PIXEL * max_pixels + SPARE_BYTES
     name = Job(path).name
     try:
         with streams.reading(path) as file:
-            start = file.read(len(MAGIC))
-            if start != MAGIC:
-                return start  # enough to be refused: whatever it is, it can be large
-            data = start + file.read(limit)
+            return container.read(file, name, max_pixels)
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{name}: this is a directory, not a file") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({streams.reason(error)})") from error
-    if len(data) > limit:
-        raise ContainerError(f"{name}: is larger than any sound file of {max_pixels} pixels")
-    return data

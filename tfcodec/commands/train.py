@@ -8,16 +8,16 @@ import argparse
 import dataclasses
 import json
 import logging as standard_logging
+import os
 import pathlib
 import sys
 
 from tfcodec import models, quiet
+from tfcodec.commands import streams
 from tfcodec.commands.arguments import add_command
-from tfcodec.commands.console import Console, leaving_at_once
+from tfcodec.commands.console import Console
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports.weights import WEIGHTS
-from tfcodec.training import run as training
-from tfcodec.training.run import Export, Run, Start
 from tfcodec.training.settings import Settings, read_lambdas
 
 _METAVARS = {int: "N", float: "X", str: "NAME=X[,..]"}
@@ -46,7 +46,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="quad",
-        help="a model of --list, or my_package.my_model for one of your own (default: %(default)s)",
+        help="a model of --list, or my_package.my_model for one of your own, on PYTHONPATH "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--preset",
@@ -186,6 +187,8 @@ def read_flags(name: str) -> list[str]:
         if line and not line.startswith("#"):
             if not line.startswith("--") or " " in line.partition("=")[0]:
                 raise InputError(f"{name}, line {number}: expected --FLAG=VALUE, found {line!r}")
+            if line.startswith("--flagfile"):
+                raise InputError(f"{name}, line {number}: a file of flags names no other")
             flags.append(line)
     return flags
 
@@ -198,6 +201,8 @@ def recipes() -> pathlib.Path:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from tfcodec.training import run as training
+
     console = Console(files=1)
     try:
         if arguments.list:
@@ -206,16 +211,14 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         asked = ask(arguments)
         if arguments.describe:
-            with leaving_at_once():
-                quiet.import_keras()
+            _import_keras()
             described = models.describe(asked.model, asked.preset, asked.configure())
             console.result(json.dumps(described, indent=1))
             return 0
         training.check(asked)
-        collected = training.collect(asked)
         _print_log()
-        with leaving_at_once():
-            quiet.import_keras()
+        collected = training.collect(asked)
+        _import_keras()
         exported = training.train(asked, collected)
         if exported is not None:
             fingerprint = exported.fingerprint.hex()
@@ -226,8 +229,25 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
 
 
-def ask(arguments: argparse.Namespace) -> Run:
-    """The `Run` that the flags ask for. Raises InputError for a value that cannot be read."""
+def _import_keras() -> None:
+    """Keras on its backend, quietly, and in seconds that an interrupt ends without traceback."""
+    with streams.leaving_at_once():
+        quiet.import_keras()
+        try:
+            import keras  # noqa: F401
+        except ImportError as error:
+            backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+            sentence = f"Keras and its backend {backend} cannot be imported ({error})"
+            raise InputError(sentence) from error
+
+
+def ask(arguments: argparse.Namespace):
+    """The `training.run.Run` that the flags ask for.
+
+    Raises: InputError for a value that cannot be read.
+    """
+    from tfcodec.training.run import Export, Run, Start
+
     fields = dataclasses.fields(Settings)
     start = export = None
     if arguments.init_from:

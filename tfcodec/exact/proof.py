@@ -1,4 +1,7 @@
-"""What a frozen model proves of itself on every machine that loads it."""
+"""What a frozen model proves of itself on every machine that loads it.
+
+`exports.remembered` knows when a machine need not do so again.
+"""
 
 import dataclasses
 import hashlib

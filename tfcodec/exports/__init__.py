@@ -18,12 +18,14 @@ tiles of `tiles`, by the margins that config.json holds as `tiling`.
 
     installed   found by name, by folder, by the fingerprint in a file
     loaded      a SavedModel as the walk's model, tile by tile
+    functions   those of a SavedModel, each loaded when it is first called
+    remembered  what this machine has proven of an export
     weights     as they are stored, and back
     write       the folder; graph: the functions in it; tiles: what a tile must see
     rebuild     the Keras model again
 
 Rules. May import: what is below, models only to write and to rebuild one. Imported by the codec,
 freezing, conversion, training, serving, evaluation and the commands. Importing it imports neither
-TensorFlow nor Keras (but `graph` and `rebuild`), and using an export needs no code of its model.
-Never knows: files of pictures, the .tfcd file.
+TensorFlow nor Keras (but `functions`, which imports TensorFlow, `graph` and `rebuild`), and using
+an export needs no code of its model. Never knows: files of pictures, the .tfcd file.
 """

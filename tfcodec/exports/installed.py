@@ -20,24 +20,34 @@ class ModelInfo:
     config: dict
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> bytes:
         """4 bytes that name the weights in a file."""
         return bytes.fromhex(self.config["fingerprint"])
 
     @property
-    def aliases(self):
+    def aliases(self) -> tuple[str, ...]:
         """Other names that find it among the installed models, such as "fast"."""
         return tuple(self.config.get("aliases", ()))
 
     @property
-    def ladder(self):
+    def ladder(self) -> Ladder:
         """Its qualities as a `quality.Ladder`."""
         return Ladder.read(self.config)
 
     @property
-    def qualities(self):
+    def qualities(self) -> tuple[float, float] | None:
         """(lowest, highest) quality, or None for a model of one rate."""
         return tuple(self.config["qualities"]) if self.config["qualities"] else None
+
+    @property
+    def default_quality(self) -> float | None:
+        """The quality of who asks for none, or None for a model of one rate."""
+        return self.config.get("default_quality")
+
+    @property
+    def portable(self) -> bool:
+        """Whether its files decode to the same latents on every machine."""
+        return bool(self.config.get("portable"))
 
 
 def read_info(path):

@@ -43,7 +43,9 @@ _STARTS = (
 )
 # Major brands of ISO base media files.
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
-_BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"), "HEIF")
+_BRANDS |= dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIF"
+)
 _STRANGERS = (
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop file"),
@@ -120,15 +122,13 @@ def prepare(kind: str) -> None:
         raise Unreadable(f"is {words}, which this {package} does not read")
 
 
-def explain(kind: str, file) -> str:
-    """Why Pillow does not take a file of a format that it reads: half a sentence."""
-    if kind == "JPEG" and (words := _rare_jpeg(file)):
-        return words
-    return f"the picture is damaged or truncated (the header of its {kind} makes no sense)"
+def refuse_rare_jpeg(file) -> None:
+    """Raises: Unreadable for a JPEG that libjpeg does not decode to 8 bits, by what it is."""
+    if words := _rare_jpeg(file):
+        raise Unreadable(words)
 
 
 def _rare_jpeg(file):
-    """What a JPEG is that libjpeg does not decode as pictures of 8 bits; None if it is not rare."""
     at = 2
     while True:
         file.seek(at)

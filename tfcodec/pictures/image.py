@@ -59,7 +59,7 @@ def _unread_file(image):
     """The file of an image of which Pillow has read the header alone; else None."""
     if not isinstance(image, ImageFile.ImageFile) or image.format in (None, "TFCD"):
         return None
-    file, untouched = getattr(image, "fp", None), getattr(image, "_im", None) is None
+    file, untouched = getattr(image, "fp", None), bool(image.tile)  # which loading empties
     # A draft asks for a smaller picture than the file's, a seek for another frame.
     whole = not getattr(image, "decoderconfig", ()) and image.tell() == 0
     seekable = hasattr(file, "seekable") and not file.closed and file.seekable()

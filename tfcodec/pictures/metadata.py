@@ -16,7 +16,7 @@ _DIRECTORIES = {0x8769, 0x8825}  # EXIF's own and GPS
 # Tags of a TIFF that describe the picture and not its layout. Those of the second line are what
 # every tool writes: worth keeping, not worth a notice.
 _MAKER = {271, 272, 306, 315, 33432, *_DIRECTORIES, *range(0x9C9B, 0x9CA0)}
-_CAPTION = {269, 270, 305, 316, 282, 283, 296}
+_CAPTION = {269, 270, 305, 316, 282, 283, 296, ORIENTATION}
 _XMP_TAG = 700
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 

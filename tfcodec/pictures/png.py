@@ -4,8 +4,10 @@ Pillow refuses a file for what its text or profile inflates to. Here texts are p
 they are EXIF or XMP, and nothing inflates beyond a bound.
 """
 
+import bisect
 import dataclasses
 import io
+import itertools
 import struct
 import zlib
 
@@ -59,7 +61,7 @@ def read_chunks(file) -> Chunks:
         size, kind = struct.unpack(">I4s", file.read(8))
         after = min(at + 12 + size, end)
         if kind in _PIXELS:
-            spans = _joined(spans, at, after)
+            _add(spans, at, after)
         elif not kind[0] & 32 and kind.isalpha():
             raise Unreadable(
                 f"has the critical chunk {kind.decode()}, which is none of PNG's; save it anew"
@@ -68,16 +70,18 @@ def read_chunks(file) -> Chunks:
             _take(file, kind, size, found, colors)
         at = after
     # What does not end as a PNG does is for the decoder to judge.
-    spans = spans if kind == b"IEND" else _joined(spans, at, end)
+    if kind != b"IEND":
+        _add(spans, at, end)
     found.pixels = io.BufferedReader(_Spans(file, spans))
     _choose(colors, found)
     return found
 
 
-def _joined(spans, start, end):
+def _add(spans, start, end):
+    """A span more, or a longer last one if they touch."""
     if spans[-1][1] == start:
-        return [*spans[:-1], (spans[-1][0], end)]
-    return [*spans, (start, end)]
+        start, _ = spans.pop()
+    spans.append((start, end))
 
 
 def _take(file, kind, size, found, colors):
@@ -173,7 +177,9 @@ class _Spans(io.RawIOBase):
 
     def __init__(self, file, spans):
         self._file, self._spans, self._at = file, spans, 0
-        self._size = sum(end - start for start, end in spans)
+        # Where each part begins in the whole, and the size of that.
+        self._begins = list(itertools.accumulate((e - s for s, e in spans), initial=0))
+        self._size = self._begins[-1]
 
     def readable(self):
         return True
@@ -186,13 +192,13 @@ class _Spans(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer):
-        ahead = self._at
-        for start, end in self._spans:
-            if ahead < end - start:
-                self._file.seek(start + ahead)
-                data = self._file.read(min(len(buffer), end - start - ahead))
-                buffer[: len(data)] = data
-                self._at += len(data)
-                return len(data)
-            ahead -= end - start
-        return 0
+        if self._at >= self._size:
+            return 0
+        part = bisect.bisect_right(self._begins, self._at) - 1
+        start, end = self._spans[part]
+        start += self._at - self._begins[part]
+        self._file.seek(start)
+        data = self._file.read(min(len(buffer), end - start))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

@@ -5,14 +5,14 @@ import os
 import stat
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 
 from tfcodec.coding.container import exceeds
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_BYTES_PER_PIXEL, SPARE_BYTES
 from tfcodec.errors import InputError
 from tfcodec.pictures.color import decode_encoding, to_srgb
 from tfcodec.pictures.decoded import Decoded, Unreadable
-from tfcodec.pictures.formats import HEAD, explain, identify, jxl_size, prepare
+from tfcodec.pictures.formats import HEAD, identify, jxl_size, prepare, refuse_rare_jpeg
 from tfcodec.pictures.hidden import without_hidden
 from tfcodec.pictures.metadata import metadata_of_file
 from tfcodec.pictures.picture import Picture
@@ -48,12 +48,12 @@ def read(
     Args:
         source: a path, or a binary file that is open at its start.
         max_pixels: larger pictures are refused, judged from their header.
-        name: what to call the source in an error; None for its path.
+        name: what to call the source in an error; None for its path, or "the file".
     Raises: InputError if the file is missing, empty, of no known format, truncated or damaged, too
         large, or of a kind that is not read; in one sentence that says which.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return _read(source, name or getattr(source, "name", "the file"), max_pixels)
+        return _read(source, name or "the file", max_pixels)
     name = name or os.fspath(source)
     try:
         with open(source, "rb") as file:
@@ -117,6 +117,8 @@ def _decode(file, max_pixels) -> Decoded:
         decoded.exif, decoded.xmp = chunks.exif, chunks.xmp
         decoded.notices += [*chunks.notices, *[_ANIMATED] * chunks.animated]
         return decoded
+    if kind == "JPEG":
+        refuse_rare_jpeg(file)
     if kind == "JXL" and (size := jxl_size(file)):
         _check_size(*size, max_pixels)
     return _decode_by_pillow(file, kind, max_pixels)
@@ -156,8 +158,7 @@ def _decode_by_pillow(file, kind, max_pixels) -> Decoded:
     try:
         image = Image.open(file, formats=[kind])
     except Image.UnidentifiedImageError:
-        file.seek(0)
-        raise Unreadable(explain(kind, file)) from None
+        raise Unreadable(f"{_DAMAGED} (the header of its {kind} makes no sense)") from None
     with image:
         _check_size(image.height, image.width, max_pixels)
         return decode_image(image)
@@ -170,10 +171,6 @@ def decode_image(image: Image.Image) -> Decoded:
     """
     notices: list[str] = []
     color, alpha = separate(image, notices)
-    if image.format == "JPEG" and color.mode == "CMYK" and "adobe" not in image.info:
-        # Pillow takes every CMYK JPEG for Adobe's, which are negatives; libjpeg only those that
-        # have its marker.
-        color = ImageChops.invert(color)
     if getattr(image, "is_animated", False):
         notices.append(_PAGES if image.format in ("TIFF", "MPO") else _ANIMATED)
     bits = image.info.get("bit_depth", 8)  # what the HEIF plugin tells

@@ -284,8 +284,10 @@ def _block(directory, layout, span, rows):
     row_bytes = -(-row_samples * layout.bits // 8)
     whole = rows * row_bytes
     at, known = span
-    # Compression may fail, but not by more than that: what one block can ask for is bounded.
-    data = directory.read_most(at, min(known, 2 * whole + 2**16))
+    # Compression may fail, but not by more than that: what one block can ask for is bounded. And
+    # what is not compressed has the size that it must have, whatever the tag says.
+    most = whole if layout.compression == _NONE else min(known, 2 * whole + 2**16)
+    data = directory.read_most(at, most)
     if layout.reversed_bits:
         data = data.translate(_REVERSED)
     if layout.compression in _DEFLATE:

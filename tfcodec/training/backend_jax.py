@@ -8,16 +8,20 @@ import concurrent.futures
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import keras
 import numpy as np
 
 from tfcodec.errors import InputError
+from tfcodec.layers import Tensor
+from tfcodec.models.base import CodecModel
+from tfcodec.training.step import TrainingStep
 
 
 @contextlib.contextmanager
-def scope(strategy="default", deterministic=False):
+def scope(strategy: str = "default", deterministic: bool = False) -> Iterator[None]:
     """Model, trainer and training belong inside the block; see `backend_tensorflow`.
 
     Raises: InputError for any strategy but the default one, and for `deterministic`.
@@ -32,13 +36,13 @@ def scope(strategy="default", deterministic=False):
     yield
 
 
-def device():
+def device() -> str:
     """What the steps are computed on, in words."""
     first = jax.devices()[0]
     return f"CPU with {os.cpu_count()} cores" if first.platform == "cpu" else first.device_kind
 
 
-def host():
+def host() -> contextlib.AbstractContextManager:
     """Where models are built and started: on the processor.
 
     Every operation that runs by itself on an accelerator costs a compilation there.
@@ -55,7 +59,7 @@ class Steps:
 
     chief, workers, replicas = True, 1, 1
 
-    def __init__(self, step, pictures):
+    def __init__(self, step: TrainingStep, pictures: Sequence[np.ndarray]):
         self.step = step
         self.steps_per_dispatch = step.settings.steps_per_dispatch
         device = jax.devices()[0]
@@ -77,11 +81,11 @@ class Steps:
             donate_argnums=0,
         )
 
-    def make(self, first, last):
+    def make(self, first: int, last: int) -> np.ndarray:
         """The numbers of steps; the rest is made on the device."""
         return np.arange(first, last, dtype=np.int32)
 
-    def dispatch(self, steps, progress):
+    def dispatch(self, steps: np.ndarray, progress: np.ndarray) -> dict[str, Tensor]:
         """Computes steps on a result of `make`; returns the metrics of the last.
 
         Args: progress: float32 of the shape of `steps`, the share of the run that is over.
@@ -94,15 +98,15 @@ class Steps:
             variable.assign(value)
         return {key: value[-1] for key, value in measured.items()}
 
-    def agreed(self, stop, measured):
+    def agreed(self, stop: bool, measured: dict[str, Tensor]) -> bool:
         """Whether the run stops after this step."""
         return stop
 
-    def ended(self, progress):
+    def ended(self, progress: float) -> bool:
         """Whether the step just dispatched has seen the end of the run."""
         return progress >= 1
 
-    def synchronise(self, number):
+    def synchronise(self, number: int) -> int:
         """The number of the chief's step, which is ours."""
         return number
 
@@ -140,7 +144,7 @@ class Steps:
 
 
 @functools.lru_cache(maxsize=1)
-def forward(model):
+def forward(model: CodecModel) -> Callable:
     """The forward pass of evaluation; kept, because validation comes again and again."""
 
     @jax.jit
@@ -152,6 +156,6 @@ def forward(model):
     return lambda x, rung: compiled([v.value for v in model.variables], x, rung)
 
 
-def events(run_dir):
+def events(run_dir: str) -> Callable[[int, dict], None]:
     """A function of (step, {name: number}); there is no TensorBoard without TensorFlow."""
     return lambda step, scalars: None

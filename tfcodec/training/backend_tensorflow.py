@@ -10,16 +10,20 @@ import contextlib
 import functools
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfcodec.errors import InputError, TfcodecError
+from tfcodec.layers import Tensor
+from tfcodec.models.base import CodecModel
 from tfcodec.training import crops, losses
+from tfcodec.training.step import TrainingStep
 
 
 @contextlib.contextmanager
-def scope(strategy="default", deterministic=False):
+def scope(strategy: str = "default", deterministic: bool = False) -> Iterator[None]:
     """Model, trainer and training belong inside the block.
 
     Args:
@@ -60,7 +64,7 @@ def _check_cluster():
         )
 
 
-def device():
+def device() -> str:
     """What the steps are computed on, in words."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -69,7 +73,7 @@ def device():
     return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
 
 
-def host():
+def host() -> contextlib.AbstractContextManager:
     """Where models are built and started: here, wherever TensorFlow places them."""
     return contextlib.nullcontext()
 
@@ -84,7 +88,7 @@ class Steps:
 
     steps_per_dispatch = 1
 
-    def __init__(self, step, pictures):
+    def __init__(self, step: TrainingStep, pictures: Sequence[np.ndarray]):
         self.step, self.pictures = step, pictures
         self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
@@ -105,7 +109,7 @@ class Steps:
         self._stop = False
         self._compiled = tf.function(self._global_step)
 
-    def make(self, first, last):
+    def make(self, first: int, last: int) -> list[dict[str, np.ndarray]]:
         """This process' share of the batch of step `first`: one dictionary a replica."""
         plan, size = self.step.plan(first), self.step.settings.crop
         share = self.step.settings.batch_size // self.replicas
@@ -116,7 +120,9 @@ class Steps:
             batches.append({"x": x, "rung": part["rung"], "keys": part["key"]})
         return batches
 
-    def dispatch(self, batches, progress):
+    def dispatch(
+        self, batches: list[dict[str, np.ndarray]], progress: np.ndarray
+    ) -> dict[str, Tensor]:
         """Computes a step on a result of `make`; returns its metrics, tensors.
 
         Args: progress: [1], the share of the run that is over, as this process has it.
@@ -133,16 +139,16 @@ class Steps:
         self._agreed = measured.pop("word")
         return measured
 
-    def agreed(self, stop, measured):
+    def agreed(self, stop: bool, measured: dict[str, Tensor]) -> bool:
         """Whether every process stops after this step: at the next, once one of them asks."""
         self._stop = stop
         return stop if self.workers == 1 else float(self._agreed[0]) > 0
 
-    def ended(self, progress):
+    def ended(self, progress: float) -> bool:
         """Whether the step just dispatched has seen the end of the run, on every clock."""
         return (progress if self.workers == 1 else float(self._agreed[1])) >= 1
 
-    def synchronise(self, number):
+    def synchronise(self, number: int) -> int:
         """The number of the chief's step; its variables go to every replica."""
         if self.workers == 1:
             return number
@@ -244,12 +250,12 @@ def _alive(workers):
 
 
 @functools.lru_cache(maxsize=1)
-def forward(model):
+def forward(model: CodecModel) -> Callable:
     """The forward pass of evaluation; kept, because validation comes again and again."""
     return tf.function(lambda x, rung: model(x, rung), reduce_retracing=True)
 
 
-def events(run_dir):
+def events(run_dir: str) -> Callable[[int, dict], None]:
     """A function of (step, {name: number or uint8 [n, h, w, 3]}) that writes event files."""
     writer = tf.summary.create_file_writer(run_dir)
 

@@ -22,7 +22,7 @@ MODEL = "model.json"  # of a run: {"model", "preset", "config"}
 PARTIAL = ".partial"
 
 
-def write(path, arrays, state=None):
+def write(path: str, arrays: dict[str, np.ndarray], state: dict | None = None) -> None:
     """Writes arrays, by name, to the folder `path`, and replaces one that is there.
 
     Args: state: a dictionary for JSON, read back by `read`; None for the arrays alone.
@@ -47,7 +47,7 @@ def write(path, arrays, state=None):
     _sync_folder(os.path.dirname(os.path.abspath(path)))
 
 
-def check_replaceable(path):
+def check_replaceable(path: str) -> None:
     """Raises InputError if a folder holds anything but arrays, so that `write` shall not replace
     it."""
     names = set(os.listdir(path)) - {STATE} if os.path.isdir(path) else ()
@@ -55,7 +55,7 @@ def check_replaceable(path):
         raise InputError(f"{path}: exists and holds other files; it is not replaced")
 
 
-def remove(path):
+def remove(path: str) -> None:
     """Removes a checkpoint; at no moment is half of it visible under its name."""
     condemned = os.path.normpath(path) + ".removed" + PARTIAL
     shutil.rmtree(condemned, ignore_errors=True)
@@ -63,7 +63,7 @@ def remove(path):
     shutil.rmtree(condemned)
 
 
-def listed(directory):
+def listed(directory: str) -> list[str]:
     """Paths of the checkpoints in a run's directory, oldest first; `read` tells if one is whole."""
     if not os.path.isdir(directory):
         return []
@@ -71,7 +71,7 @@ def listed(directory):
     return [os.path.join(directory, n) for n in names if not n.endswith(PARTIAL)]
 
 
-def read_model(directory):
+def read_model(directory: str) -> tuple[str, str] | None:
     """(model, preset) of the run in a directory, or None if there is none that can be continued."""
     if not listed(directory):
         return None
@@ -83,7 +83,7 @@ def read_model(directory):
         return None
 
 
-def read(path):
+def read(path: str) -> tuple[dict[str, np.ndarray], dict]:
     """(arrays by name, state) of a folder that `write` made.
 
     The state is {} where none was written. Older checkpoints list no files: what they hold is
@@ -117,7 +117,7 @@ def read(path):
     return arrays, state
 
 
-def newest(directory):
+def newest(directory: str) -> tuple[str, dict[str, np.ndarray], dict] | None:
     """(path, arrays, state) of the newest whole checkpoint in a run's directory, or None.
 
     Newer ones that are damaged are passed over with a notice.

@@ -4,11 +4,24 @@ import concurrent.futures
 import contextlib
 import functools
 import time
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from tfcodec.layers import Tensor
 
-def plan(step, *, count, batch_size, num_rungs, seed, xp=np):
+
+def plan(
+    step: int | Tensor,
+    *,
+    count: int,
+    batch_size: int,
+    num_rungs: int,
+    seed: int,
+    xp: ModuleType = np,
+) -> dict[str, Tensor]:
     """What each example of a step is made of, as a dictionary of arrays [batch_size].
 
     index: which of `count` pictures, by a permutation per epoch; top, left: float32 in [0, 1),
@@ -63,7 +76,7 @@ def _hashed(xp, *words):
     return h
 
 
-def cut(pictures, step_plan, size):
+def cut(pictures: Sequence[np.ndarray], step_plan: dict[str, np.ndarray], size: int) -> np.ndarray:
     """The crops [B, size, size, 3] uint8 that a plan asks for."""
     batch = np.empty([len(step_plan["index"]), size, size, 3], np.uint8)
     for k, index in enumerate(step_plan["index"]):
@@ -76,7 +89,9 @@ def cut(pictures, step_plan, size):
     return batch
 
 
-def prefetch(make, first, last, threads=1):
+def prefetch(
+    make: Callable[[int], Any], first: int, last: int, threads: int = 1
+) -> Iterator[tuple[Any, float]]:
     """Yields (make(item), seconds waited for it) for first <= item < last, in order.
 
     `threads` items are being made in as many threads while earlier ones are used.

@@ -6,17 +6,26 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
+import numpy as np
 from absl import logging
 from keras import ops
 
 from tfcodec.errors import InputError
 from tfcodec.training import checkpoint, run_log
 from tfcodec.training.backends import backend
+from tfcodec.training.trainer import Trainer
 from tfcodec.training.validation import samples, validate
 
 
-def fit(trainer, run_dir, validation=None, weights_dir=None, described=None):
+def fit(
+    trainer: Trainer,
+    run_dir: str,
+    validation: Sequence[np.ndarray] | None = None,
+    weights_dir: str | None = None,
+    described: dict | None = None,
+) -> None:
     """Trains to `settings.steps`: logs, validates, leaves checkpoints, and one when it is stopped.
 
     Or as long as `settings.seconds` last, those before a continued run was stopped included.

@@ -1,17 +1,20 @@
 """Rate-distortion objectives."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
 
 from tfcodec import metrics
+from tfcodec.layers import Tensor
+from tfcodec.models.base import CodecModel
 
 SMALLEST_CONTRAST = 1e-4
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-def ladder_lambda(lambdas, rung):
+def ladder_lambda(lambdas: Sequence[float], rung: Tensor) -> Tensor:
     """Lagrangian weight [B] at `rung` [B] on a ladder, geometric between two of its rungs."""
     log_lambdas = ops.convert_to_tensor(np.log(np.float32(lambdas)))
     weight = ops.maximum(
@@ -20,7 +23,7 @@ def ladder_lambda(lambdas, rung):
     return ops.exp(ops.matmul(weight, log_lambdas[:, None])[:, 0])
 
 
-def ms_ssim(a, b):
+def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """Multi-scale structural similarity [B] of pictures, differentiable and in float32.
 
     That of `metrics.ms_ssim`: five scales, an 11-tap Gaussian window, the mean over channels. A
@@ -65,12 +68,20 @@ def _halved(x):
     return ops.average_pool(x, 2, 2, data_format="channels_last")
 
 
-def psnr(mse):
+def psnr(mse: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of a mean squared error on the 0-255 scale, a tensor."""
     return 20 * math.log10(255) - 10 / math.log(10) * ops.log(mse)
 
 
-def rate_distortion(model, x, rung, keys=None, rate_weights=None, progress=1.0, distortion="mse"):
+def rate_distortion(
+    model: CodecModel,
+    x: Tensor,
+    rung: Tensor,
+    keys: Tensor | None = None,
+    rate_weights: dict[str, float] | None = None,
+    progress: float | Tensor = 1.0,
+    distortion: str = "mse",
+) -> tuple[Tensor, dict[str, Tensor]]:
     """bpp + lambda * distortion, the Lagrangian of the field, over a batch.
 
     The distortion is 255^2 * MSE, or 1 - MS-SSIM.

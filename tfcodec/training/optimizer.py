@@ -13,9 +13,12 @@ of state it keeps for each weight; `RULES` deals the weights out to rules.
 
 import math
 import re
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
+
+from tfcodec.layers import Tensor
 
 # What maps linearly from end to end and starts at principal components, the last layers that join
 # it included: Adam's, so that it leaves its start as slowly as it should.
@@ -33,7 +36,7 @@ POLAR = (
 )
 
 
-def is_matrix(path, shape):
+def is_matrix(path: str, shape: Sequence[int]) -> bool:
     """Whether a variable is the kernel of an ordinary convolution, which `Muon` trains.
 
     Four axes, at least `NARROWEST` channels on both sides, and outside the `LINEAR` chains. Dense
@@ -43,7 +46,7 @@ def is_matrix(path, shape):
     return wide and path.endswith("/kernel") and not LINEAR.search(path)
 
 
-def orthogonal(x, dtype="float32"):
+def orthogonal(x: Tensor, dtype: str = "float32") -> Tensor:
     """Matrices [n, r, c] with about the singular vectors of x and singular values near 1.
 
     Five Newton-Schulz steps, computed in `dtype`. Input and output float32. An x of zeros stays.
@@ -65,10 +68,12 @@ class Adam:
 
     slots = ("momentum", "velocity")
 
-    def __init__(self, betas=(0.9, 0.999), epsilon=1e-7):
+    def __init__(self, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-7):
         self.betas, self.epsilon = betas, epsilon
 
-    def steps(self, gradients, slots, past):
+    def steps(
+        self, gradients: list[Tensor], slots: Sequence[list[Tensor]], past: Tensor
+    ) -> tuple[list[Tensor], tuple]:
         """(steps, slots) of the gradients, `past` updates having been made with this one."""
         beta_1, beta_2 = self.betas
         unbiased = ops.sqrt(1.0 - beta_2**past) / (1.0 - beta_1**past)
@@ -102,10 +107,12 @@ class Muon:
 
     slots = ("momentum",)
 
-    def __init__(self, dtype="float32", beta=0.95):
+    def __init__(self, dtype: str = "float32", beta: float = 0.95):
         self.dtype, self.beta = dtype, beta
 
-    def steps(self, gradients, slots, past):
+    def steps(
+        self, gradients: list[Tensor], slots: Sequence[list[Tensor]], past: Tensor
+    ) -> tuple[list[Tensor], tuple]:
         """(steps, slots) of the gradients; equal shapes are computed together."""
         momentums = [self.beta * m + g for g, m in zip(gradients, *slots, strict=True)]
         groups, steps = {}, [None] * len(gradients)
@@ -148,7 +155,15 @@ class Optimizer:
     `variables` is the state, in the order in which `update` takes and returns its values.
     """
 
-    def __init__(self, name, weights, schedule, clip_norm, ema, dtype="float32"):
+    def __init__(
+        self,
+        name: str,
+        weights: Sequence[keras.Variable],
+        schedule: Callable[[Tensor, Tensor], Tensor],
+        clip_norm: float,
+        ema: float,
+        dtype: str = "float32",
+    ):
         self.schedule, self.clip_norm, self.ema = schedule, clip_norm, ema
         self.rules = RULES[name](weights, dtype)
         paths = [w.path.replace("/", "_") for w in weights]
@@ -167,7 +182,13 @@ class Optimizer:
             ]
         self.variables = [self.iterations, *self.averages, *slots]
 
-    def update(self, state, gradients, weights, progress=0.0):
+    def update(
+        self,
+        state: list[Tensor],
+        gradients: list[Tensor],
+        weights: list[Tensor],
+        progress: float | Tensor = 0.0,
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """One step, on values.
 
         Args:

@@ -30,7 +30,7 @@ class Record:
     def __str__(self):
         return f"{self.path} at byte {self.offset}"
 
-    def picture(self):
+    def picture(self) -> bytes:
         """The encoded picture, bytes. Raises: OSError, or ValueError if it is not in the record."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
@@ -42,7 +42,7 @@ class Record:
         raise ValueError(f"no picture under {self.key or ' or '.join(KEYS)} in the record")
 
 
-def index(path, key=""):
+def index(path: str, key: str = "") -> list[Record]:
     """The records of a TFRecord file, in order. A last record that is cut off is left out, with a
     notice. Raises: InputError if the file is no TFRecord file, such as a compressed one."""
     records = []
@@ -65,7 +65,7 @@ def index(path, key=""):
     return records
 
 
-def dataset(name):
+def dataset(name: str) -> list[Record]:
     """The records of `tfds:NAME[:SPLIT]`, a data set of TensorFlow Datasets; the split is `train`
     unless named. A data set that is not on the disk yet is downloaded and prepared.
 

@@ -8,13 +8,19 @@ imported after them.
 
 import dataclasses
 import os
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from tfcodec import models
 from tfcodec.errors import InputError
+from tfcodec.exports.installed import ModelInfo
 from tfcodec.training import checkpoint, pictures, settings
 from tfcodec.training.settings import Settings
+
+if TYPE_CHECKING:  # these import Keras
+    from tfcodec.models.base import CodecModel
+    from tfcodec.training.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +70,7 @@ class Run:
     strategy: str = "default"
     deterministic: bool = False
 
-    def configure(self):
+    def configure(self) -> Any:
         """The `Config` of the model; this imports it, and Keras.
 
         Raises: InputError for an unknown model, preset or field, or a value not of its type.
@@ -170,7 +176,7 @@ def _decodable(sources, crop, flag):
         raise InputError(f"{flag}: {error}") from None
 
 
-def train(run: Run, collected: Collected):
+def train(run: Run, collected: Collected) -> ModelInfo | None:
     """Trains (or continues) a run, and exports it; returns the export's `ModelInfo`, or None.
 
     Raises: InputError if not one of the steps was one that a model can learn from.
@@ -190,11 +196,7 @@ def train(run: Run, collected: Collected):
             "config": dataclasses.asdict(config),
         }
         loop.fit(trainer, run.run_dir, collected.validation, run.weights_dir, described)
-    if run.settings.steps and not trainer.updates:
-        raise InputError(
-            f"nothing was learnt: all {trainer.step} steps were left out, since their loss or "
-            "gradient was no number; try a lower --learning_rate"
-        )
+    _check_learnt(run, trainer)
     if not run.export or not trainer.backend.chief:
         return None
     with trainer.averaged() as averaged:
@@ -210,7 +212,20 @@ def train(run: Run, collected: Collected):
         )
 
 
-def prepare(run: Run, config, collected: Collected):
+def _check_learnt(run, trainer):
+    """Raises InputError where an export would hold what no step has changed, nor another run."""
+    if trainer.updates or not run.settings.steps and (run.start or not run.export):
+        return
+    reason = "no step was made"
+    if trainer.step:
+        reason = (
+            f"all {trainer.step} steps were left out, since their loss or gradient was no number; "
+            "try a lower --learning_rate"
+        )
+    raise InputError(f"nothing was learnt: {reason}")
+
+
+def prepare(run: Run, config: Any, collected: Collected) -> "Trainer":
     """The `Trainer` of a run before its first step; says what it is going to do."""
     import keras
     import numpy as np
@@ -240,7 +255,7 @@ def prepare(run: Run, config, collected: Collected):
     return Trainer(model, training, run.settings)
 
 
-def build(run: Run, config):
+def build(run: Run, config: Any) -> "CodecModel":
     """The model of a run with its weights made. Raises InputError if its `Config` makes none."""
     module = models.module(run.model)
     try:
@@ -255,7 +270,7 @@ def build(run: Run, config):
         raise InputError(sentence) from error
 
 
-def describe(run: Run, model, collected: Collected) -> str:
+def describe(run: Run, model: "CodecModel", collected: Collected) -> str:
     """What is about to be trained, on what: one line."""
     from tfcodec.training.backends import backend
 
@@ -265,11 +280,17 @@ def describe(run: Run, model, collected: Collected) -> str:
     )
     count, held_out = len(collected.training), len(collected.validation or ())
     skipped = len(getattr(collected.training, "skipped", ()))
+    if not count:
+        return f"{run.model} {run.preset}: {_millions(model)}, {ladder}; no pictures"
     words = [f"{count} pictures"]
     words += [f"{held_out} held out"] if held_out else []
     words += [f"{skipped} unreadable or smaller than a crop left out"] if skipped else []
     return (
-        f"{run.model} {run.preset}: {model.count_params() / 1e6:.1f} million parameters, {ladder}; "
+        f"{run.model} {run.preset}: {_millions(model)}, {ladder}; "
         f"{', '.join(words)}; {run.settings.batch_size} crops of {run.settings.crop} a step; "
         f"{backend().device()}"
     )
+
+
+def _millions(model):
+    return f"{model.count_params() / 1e6:.1f} million parameters"

@@ -5,11 +5,15 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Iterator
 
+import numpy as np
 from absl import logging
 from keras import ops
 
 from tfcodec import complexity
+from tfcodec.layers import Tensor
+from tfcodec.training.trainer import Trainer
 
 
 class Progress:
@@ -17,12 +21,12 @@ class Progress:
 
     FIRST, GROWTH, LONGEST = 10.0, 1.3, 600.0  # seconds until the first line; between lines
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: Trainer):
         self.trainer, self.wait = trainer, self.FIRST
         self.next = time.monotonic() + self.wait
         self.first = None  # time and number of the first step, which took a compilation
 
-    def due(self, step, over=False):
+    def due(self, step: int, over: bool = False) -> bool:
         """Whether a line should be printed after a step; to be called after each."""
         now = time.monotonic()
         self.first = self.first or (now, step)
@@ -32,7 +36,7 @@ class Progress:
         self.next = now + self.wait
         return True
 
-    def line(self, step, measured):
+    def line(self, step: int, measured: dict[str, Tensor]) -> str:
         """Step, rate, distortion, speed and the time that is left."""
         settings = self.trainer.settings
         values = {k: float(ops.convert_to_numpy(v)) for k, v in measured.items()}
@@ -52,7 +56,7 @@ class Progress:
         return "  ".join(words)
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """ "40 s", "12 min", "3 h 20 min" or "5 d 4 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -66,7 +70,7 @@ def duration(seconds):
 class Meter:
     """How fast the steps since the last reading were, and what held them up."""
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: Trainer):
         self.trainer, settings = trainer, trainer.settings
         self.pixels = settings.crop**2
         self.flop = 0
@@ -79,13 +83,13 @@ class Meter:
         self.waited, self.input_bound = self.trainer.waited, self.trainer.input_bound
 
     @contextlib.contextmanager
-    def paused(self):
+    def paused(self) -> Iterator[None]:
         """What happens inside the block is not counted as time of the steps."""
         start = time.monotonic()
         yield
         self.clock += time.monotonic() - start
 
-    def read(self, step):
+    def read(self, step: int) -> dict[str, float]:
         """Numbers for the log; the next reading begins here."""
         trainer, settings = self.trainer, self.trainer.settings
         seconds = max(time.monotonic() - self.clock, 1e-9)
@@ -109,7 +113,7 @@ class Meter:
         return values
 
     @staticmethod
-    def notice(values, step):
+    def notice(values: dict[str, float], step: int) -> None:
         if values["input_bound_steps"] > 0 and values["input_wait"] > 0.1:
             logging.warning(
                 "step %d  input-bound: %d steps waited longer for pictures than for the device, "
@@ -128,7 +132,7 @@ class Log:
     Args: events: a function of (step, {name: number or pictures}), see `backend_tensorflow.events`.
     """
 
-    def __init__(self, run_dir, step, events):
+    def __init__(self, run_dir: str, step: int, events: Callable[[int, dict], None]):
         self.path = os.path.join(run_dir, "metrics.jsonl")
         self.events = events
         if os.path.exists(self.path):
@@ -138,7 +142,7 @@ class Log:
                 file.writelines(lines)
             os.replace(self.path + ".partial", self.path)
 
-    def write(self, step, values):
+    def write(self, step: int, values: dict) -> None:
         # JSON has no word for what is not a number.
         known = {
             k: None if isinstance(v, float) and not math.isfinite(v) else v
@@ -156,7 +160,7 @@ class Log:
                 scalars[name] = value
         self.events(step, scalars)
 
-    def show(self, step, name, images):
+    def show(self, step: int, name: str, images: np.ndarray) -> None:
         """Pictures uint8 [n, h, w, 3] for TensorBoard."""
         self.events(step, {name: images})
 

@@ -4,6 +4,9 @@ import time
 
 from keras import ops
 
+from tfcodec.layers import Tensor
+from tfcodec.training.settings import Settings
+
 
 class Schedule:
     """Warm-up, a constant rate, and a fall to zero over the last part of the run.
@@ -12,10 +15,10 @@ class Schedule:
     early, by resuming it with another number of steps or seconds.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings: Settings):
         self.settings = settings
 
-    def __call__(self, iteration, progress):
+    def __call__(self, iteration: Tensor, progress: float | Tensor) -> Tensor:
         """The rate after `iteration` updates, when the share `progress` of the run is over."""
         s = self.settings
         progress = ops.cast(progress, "float32")
@@ -30,19 +33,19 @@ class Clock:
     `seconds` are those since `start`, and those of the run before it was resumed.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings: Settings):
         self.settings, self.before, self._start = settings, 0.0, None
 
-    def start(self):
+    def start(self) -> None:
         """To be called before every step; the first one counts."""
         if self._start is None:
             self._start = time.monotonic()
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         return self.before + (0.0 if self._start is None else time.monotonic() - self._start)
 
-    def progress(self, step):
+    def progress(self, step: int) -> float:
         """In [0, 1], before `step` is computed."""
         limits = ((step, self.settings.steps), (self.seconds, self.settings.seconds))
         return min(1.0, max((done / limit for done, limit in limits if limit), default=1.0))

@@ -6,15 +6,19 @@ Knows no backend, no pictures and no files: `backend_tensorflow` and `backend_ja
 `Trainer` holds both.
 """
 
+from types import ModuleType
+
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.errors import InputError
+from tfcodec.layers import Tensor
+from tfcodec.models.base import CodecModel
 from tfcodec.training import crops, losses
 from tfcodec.training.optimizer import Optimizer
 from tfcodec.training.schedule import Schedule
-from tfcodec.training.settings import check, check_crop
+from tfcodec.training.settings import Settings, check, check_crop
 
 CALM = 0.02  # of the running share of steps without a spike, how much the newest counts
 
@@ -29,7 +33,7 @@ class TrainingStep:
     `variables` are what a step maps to its next values, in the order of `update`.
     """
 
-    def __init__(self, model, settings, count):
+    def __init__(self, model: CodecModel, settings: Settings, count: int):
         check(settings)
         check_crop(settings, model.stride)
         self.model, self.settings, self.count = model, settings, count
@@ -49,7 +53,7 @@ class TrainingStep:
         ]
         self.variables = [*model.trainable_variables, *self.optimizer.variables, *self.tally]
 
-    def plan(self, number, xp=np):
+    def plan(self, number: int | Tensor, xp: ModuleType = np) -> dict[str, Tensor]:
         """The plan of a step by its number, see `crops.plan`."""
         return crops.plan(
             number,
@@ -60,7 +64,9 @@ class TrainingStep:
             xp=xp,
         )
 
-    def objective(self, x, rung, keys, progress):
+    def objective(
+        self, x: Tensor, rung: Tensor, keys: Tensor, progress: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """`losses.rate_distortion` as the settings have it, when `progress` of the run is over."""
         return losses.rate_distortion(
             self.model,
@@ -72,7 +78,9 @@ class TrainingStep:
             distortion=self.settings.distortion,
         )
 
-    def update(self, state, objective, gradients, progress):
+    def update(
+        self, state: list[Tensor], objective: Tensor, gradients: list[Tensor], progress: Tensor
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """(values of `variables` after a step, from those before it; measurements of the update).
 
         A step changes nothing but the tally if its objective or gradient is not finite, or if its
@@ -101,7 +109,7 @@ class TrainingStep:
         return [*values, *tally], {"gradient_norm": norm, "learning_rate": rate}
 
 
-def rate_weights(text, model):
+def rate_weights(text: str, model: CodecModel) -> dict[str, float]:
     """ "low=0.9,high=1.1" as a dictionary. Raises InputError for a part that the model lacks."""
     weights, names = {}, {part["name"] for part in model.parts}
     for item in filter(None, text.split(",")):

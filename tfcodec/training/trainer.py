@@ -4,16 +4,19 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
 from keras import ops
 
 from tfcodec.errors import InputError
+from tfcodec.layers import Tensor
+from tfcodec.models.base import CodecModel
 from tfcodec.training import checkpoint, crops, weights
 from tfcodec.training.backends import backend
 from tfcodec.training.schedule import Clock
-from tfcodec.training.settings import CURVE
+from tfcodec.training.settings import CURVE, Settings
 from tfcodec.training.step import TrainingStep
 
 
@@ -29,7 +32,7 @@ class Trainer:
         settings: a `Settings`.
     """
 
-    def __init__(self, model, pictures, settings):
+    def __init__(self, model: CodecModel, pictures: Sequence[np.ndarray], settings: Settings):
         self.model, self.pictures, self.settings = model, pictures, settings
         self.training_step = TrainingStep(model, settings, len(pictures))
         self.backend = backend().Steps(self.training_step, pictures)
@@ -37,14 +40,14 @@ class Trainer:
         self.over = False  # see `run`
         self.waited, self.input_bound = 0.0, 0  # see `run`
 
-    def synchronise(self):
+    def synchronise(self) -> None:
         """Gives every process the chief's step and variables, and compares their pictures.
 
         Raises: InputError in every process if the pictures differ in number.
         """
         self.step = self.backend.synchronise(self.step)
 
-    def run(self, last):
+    def run(self, last: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
         """Trains up to step `last`, or as long as the settings' seconds last; yields (step reached,
         metrics of that step) now and then. `over` says with the last of them that it is the last.
 
@@ -78,7 +81,7 @@ class Trainer:
             previous = measured
 
     @contextlib.contextmanager
-    def averaged(self):
+    def averaged(self) -> Iterator[CodecModel]:
         """The model with the averaged weights, inside the block."""
         variables, averages = self.model.trainable_variables, self.training_step.optimizer.averages
         last = [ops.convert_to_numpy(v) for v in variables]
@@ -93,7 +96,7 @@ class Trainer:
 
     # ---------------------------------------------------------------- checkpoints
 
-    def save(self, directory):
+    def save(self, directory: str) -> None:
         """Writes `directory/step-N` with everything that `restore` needs; removes older ones."""
         variables, slots = self.model.variables, self.training_step.optimizer.variables
         arrays = {f"model/{v.path}": v for v in variables}
@@ -113,7 +116,7 @@ class Trainer:
         for older in checkpoint.listed(directory)[:-2]:
             checkpoint.remove(older)
 
-    def save_weights(self, directory):
+    def save_weights(self, directory: str) -> None:
         """Writes the averaged weights alone; `initialise` takes them.
 
         They are made to travel: arrays of `weights.LARGE` elements and more are in float16, which
@@ -130,7 +133,7 @@ class Trainer:
         state = {"step": self.step, "lambdas": list(self.model.lambdas)}
         checkpoint.write(directory, {name: weights.lighten(v) for name, v in values.items()}, state)
 
-    def resume(self, directory):
+    def resume(self, directory: str) -> str | None:
         """Continues from the newest whole checkpoint in a run's directory; returns its path, or
         None if there is none.
 
@@ -173,6 +176,6 @@ class Trainer:
                 logging.warning("continued with %s %s, was %s", name, now[name], before[name])
 
     @property
-    def updates(self):
+    def updates(self) -> int:
         """How many steps have changed the weights, those of a continued run included."""
         return int(ops.convert_to_numpy(self.training_step.optimizer.iterations))

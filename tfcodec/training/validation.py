@@ -1,13 +1,22 @@
 """What a model is worth so far: points of rate and distortion, and pictures to look at."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from keras import ops
 
 from tfcodec import metrics
+from tfcodec.models.base import CodecModel
 from tfcodec.training.backends import backend
 
 
-def validate(model, pictures, crop, batch_size=8, ms_ssim=False):
+def validate(
+    model: CodecModel,
+    pictures: Sequence[np.ndarray],
+    crop: int,
+    batch_size: int = 8,
+    ms_ssim: bool = False,
+) -> list[dict[str, float]]:
     """Rate and distortion of each rung over centre crops, with rounded latents and 8-bit pixels.
 
     Returns: a list with one {"rung", "lambda", "bpp", "psnr"} a rung; psnr in dB, the mean over
@@ -39,7 +48,9 @@ def validate(model, pictures, crop, batch_size=8, ms_ssim=False):
     return points
 
 
-def samples(model, pictures, crop, count=4):
+def samples(
+    model: CodecModel, pictures: Sequence[np.ndarray], crop: int, count: int = 4
+) -> np.ndarray:
     """Centre crops above what the middle rung makes of them, to look at: uint8 [n, 2 c, c, 3]."""
     x = _centres(pictures, range(min(count, len(pictures))), crop)
     x_hat, _ = _reconstruct(backend().forward(model), x, len(model.lambdas) // 2)

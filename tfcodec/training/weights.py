@@ -1,18 +1,23 @@
 """Weights alone: of a checkpoint, a run or an export, given to a model; and made to travel."""
 
 import os
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.errors import InputError
+from tfcodec.models.base import CodecModel
 from tfcodec.training import checkpoint
 from tfcodec.training.optimizer import RULES
 
 LARGE = 4096  # elements of an array that travels in half precision
 
 
-def checkpoint_weights(path, averaged=True):
+def checkpoint_weights(
+    path: str, averaged: bool = True
+) -> tuple[dict[str, np.ndarray], list[float] | None]:
     """Weights of a checkpoint, averaged or last, by the path of the model's variable; its ladder.
 
     The ladder of lambdas is None in a checkpoint of before it was written down.
@@ -29,7 +34,9 @@ def checkpoint_weights(path, averaged=True):
     return weights, state.get("lambdas")
 
 
-def initialise(model, path, averaged=True, partly=False):
+def initialise(
+    model: CodecModel, path: str, averaged: bool = True, partly: bool = False
+) -> list[keras.Variable]:
     """Gives a model the weights of a checkpoint, of a run's newest checkpoint, or of an export.
 
     On a ladder of another length the gains are interpolated, and continued beyond its ends.
@@ -83,12 +90,12 @@ def _on_ladder(weights, before, now):
     }
 
 
-def fits(value, variable):
+def fits(value: np.ndarray | None, variable: keras.Variable) -> bool:
     """Whether a variable can have a value, or None, by its shape."""
     return value is not None and tuple(value.shape) == tuple(variable.shape)
 
 
-def assign(variables, values, path):
+def assign(variables: Sequence[keras.Variable], values: dict[str, np.ndarray], path: str) -> None:
     """Gives each variable its value by path; raises InputError for one missing or misshapen."""
     for variable in variables:
         value = values.get(variable.path)
@@ -99,11 +106,11 @@ def assign(variables, values, path):
         variable.assign(value)
 
 
-def lighten(value):
+def lighten(value: np.ndarray) -> np.ndarray:
     """An array in float16, if it is a large one of float32."""
     return np.float16(value) if value.size >= LARGE and value.dtype == np.float32 else value
 
 
-def values_of(variables):
+def values_of(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
     """Arrays of the variables, by the same names."""
     return {name: ops.convert_to_numpy(v) for name, v in variables.items()}

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import tiny_exports
 from standin import listing, photograph
 
 from tfcodec import files
@@ -222,10 +223,10 @@ class TestVerify:
 
 
 class TestInterruptions:
-    def run(self, *argv, seconds="0.02", after=None, number=None):
+    def run(self, *argv, script=SCRIPT, seconds="0.02", after=None, number=None):
         """Starts a command line, sends it a signal after a while; returns its exit status."""
         process = subprocess.Popen(
-            [sys.executable, SCRIPT, *argv],
+            [sys.executable, script, *argv],
             env={**os.environ, "STANDIN_SECONDS": seconds},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -237,6 +238,25 @@ class TestInterruptions:
         assert number or b"Traceback" not in err  # the script's own imports are not ours
         return process.returncode
 
+    def interrupted(self, first, interruptions, latest, script=SCRIPT):
+        """Encodes 40 pictures and decodes them, each with so many interruptions by all signals."""
+        photographs(count=40)
+        undisturbed = {"script": script, "seconds": "0"}
+        assert self.run(*first, "photos", "--output_dir", "clean", **undisturbed) == 0
+        assert self.run("decode", "clean", "--output_dir", "shown", **undisturbed) == 0
+        chance = random.Random(interruptions)
+        for command, source, target, expected in (
+            (first, "photos", "out", "clean"),
+            (("decode",), "out", "back", "shown"),
+        ):
+            argv = (*command, source, "--output_dir", target, "--skip_existing")
+            for k in range(interruptions):
+                number = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[k % 3]
+                after = chance.uniform(0.1, latest)
+                self.run(*argv, script=script, after=after, number=number)
+            assert self.run(*argv, **undisturbed) == 0
+            assert tree(target) == tree(expected)
+
     @pytest.mark.parametrize(
         "interruptions", [3, pytest.param(10, marks=pytest.mark.slow)], ids=["short", "long"]
     )
@@ -244,20 +264,13 @@ class TestInterruptions:
         self, here, interruptions
     ):
         """Whatever ends it, and whenever."""
-        photographs(count=40)
-        assert self.run("encode", "photos", "--output_dir", "clean", seconds="0") == 0
-        assert self.run("decode", "clean", "--output_dir", "shown", seconds="0") == 0
-        chance = random.Random(interruptions)
-        for command, source, target, expected in (
-            ("encode", "photos", "out", "clean"),
-            ("decode", "out", "back", "shown"),
-        ):
-            argv = (command, source, "--output_dir", target, "--skip_existing")
-            for k in range(interruptions):
-                number = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[k % 3]
-                self.run(*argv, after=chance.uniform(0.1, 1.2), number=number)
-            assert self.run(*argv, seconds="0") == 0
-            assert tree(target) == tree(expected)
+        self.interrupted(("encode",), interruptions, latest=1.2)
+
+    @pytest.mark.slow
+    def test_so_it_does_with_a_model(self, here, models):
+        tiny_exports.tiny_export(models / "tiny")
+        script = SCRIPT.parents[1] / "encode_decode.py"
+        self.interrupted(("encode", "--model", "tiny"), 10, latest=12, script=script)
 
     def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(self, here):
         partial, descriptor = files._open_partial(".")

@@ -1,8 +1,8 @@
 """Whether .tfcd files are sound: `tfcodec verify archive/`. Nothing is decoded, unless asked for.
 
-Header, lengths, CRC-32, the structure of lanes and escapes and the alpha channel are looked at,
-without networks and without TensorFlow. What only decoding can tell is whether this machine, with
-the model that is installed, gets the symbols that the encoder had: `--decode` does that.
+Header, lengths, CRC-32, the structure of lanes and escapes, alpha channel and metadata are looked
+at, without networks and without TensorFlow. What only decoding can tell is whether this machine,
+with the model that is installed, gets the symbols that the encoder had: `--decode` does that.
 """
 
 import argparse
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         packed = container.unpack(data, job.name, arguments.max_pixels)
         if packed.alpha is not None:
             pictures.alpha_from_png(packed.alpha, packed.height, packed.width, job.name)
+        if packed.metadata is not None:
+            pictures.metadata_from_bytes(packed.metadata, job.name)
         if arguments.decode:
             info = installed.find_fingerprint(packed.fingerprint, job.name)
             load_codec(info).decode(packed, job.name, console.tile)

@@ -87,7 +87,7 @@ def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(pictures,
     jax = trainer_of(order)
     assert jax.resume(str(tmp_path / "jax")) is not None and jax.step == 1
     arrays, _ = checkpoint.read(str(tmp_path / "jax" / "step-00000001"))
-    for variable in jax.optimizer.variables:
+    for variable in jax.training_step.optimizer.variables:
         np.testing.assert_array_equal(variable.numpy(), arrays[f"optimizer/{variable.path}"])
 
     loop.fit(trainer, str(tmp_path / "tensorflow"))

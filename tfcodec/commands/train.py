@@ -239,6 +239,8 @@ def _import_keras() -> None:
             backend = os.environ.get("KERAS_BACKEND", "tensorflow")
             sentence = f"Keras and its backend {backend} cannot be imported ({error})"
             raise InputError(sentence) from error
+        # Where it is installed, Keras' random seed reaches for it on every backend.
+        quiet.import_tensorflow()
 
 
 def ask(arguments: argparse.Namespace):

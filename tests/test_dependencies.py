@@ -149,14 +149,9 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_LINES_OF_A_FOLDER = 
 # What is known to be larger, with the reason; each entry must still be needed.
 LARGER = {
     "tfcodec.training": "moves into a folder",
-    "tfcodec.models.octave": "composition takes its codec apart",
-    "tfcodec.models": "composition takes the codecs apart",
     "tfcodec.exports.write.write": "model, preset and config become one value",
     "tfcodec.serving.coder._bisect": "the state of a loop",
     "tfcodec.coding.arithmetic.decode": "the state of a loop, in a compiled function",
-    "tfcodec.models.channelwise.__init__": "composition takes its codec apart",
-    "tfcodec.models.hyperprior.__init__": "composition takes its codec apart",
-    "tfcodec.models.transforms.__init__": "its own, and those of two subclasses",
 }
 
 

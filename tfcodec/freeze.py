@@ -13,11 +13,11 @@ import numpy as np
 
 from tfcodec.coding.format import PROFILE_FLOAT32, padded
 from tfcodec.entropy.factorized import FactorizedPrior
-from tfcodec.entropy.walk import TablePrior
+from tfcodec.entropy.walk import CODINGS, LatentShapes
 from tfcodec.errors import InputError, ModelError, NotFreezable
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof, specification
-from tfcodec.exports import loaded, rebuild, write
+from tfcodec.exports import rebuild, write
 from tfcodec.exports.weights import form_of
 
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
@@ -82,20 +82,23 @@ def freeze(info, directory, pictures, profile=specification.DEFAULT_PROFILE, nam
     return write.save(model, directory, *built, name, form_of(info), note)
 
 
-class Walked(loaded.Exported):
-    """A Keras model as the codec sees an export: the walk's steps in numpy, on any backend."""
+class Walked:
+    """A Keras model's steps in numpy, on any backend, for `proof.known_answer`.
+
+    Args: model: a built `CodecModel`.
+    """
 
     def __init__(self, model):
-        self.model, self.stride, self.parts = model, model.stride, model.parts
+        self.model, self.stride = model, model.stride
+        self.shapes = LatentShapes(model.parts, model.stride).shapes
 
     def step(self, k, state, symbols):
+        """As `exports.loaded.Exported.step`."""
         given = None if symbols is None else keras.ops.convert_to_tensor(symbols)
         state, prior = self.model.step(k, state, given)
         mu, indexes = (keras.ops.convert_to_numpy(t) for t in (prior.mu, prior.indexes()))
-        return state, TablePrior(mu, indexes)
-
-    def finish(self, state, symbols):
-        return self.model.finish(state, keras.ops.convert_to_tensor(symbols))
+        part = self.model.parts[k]
+        return state, CODINGS[part.coding](part, mu, indexes)
 
 
 def _padded(picture, stride):

@@ -274,7 +274,7 @@ def _one_of(name, value, known):
 
 def rate_weights(text, model):
     """ "low=0.9,high=1.1" as a dictionary. Raises InputError for a part that the model lacks."""
-    weights, names = {}, {part["name"] for part in model.parts}
+    weights, names = {}, {part.name for part in model.parts}
     for item in filter(None, text.split(",")):
         name, _, value = item.partition("=")
         try:

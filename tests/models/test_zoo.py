@@ -26,7 +26,7 @@ def _narrow(name, preset):
     """The preset's `Config` with a few channels and at most two slices of each kind."""
     config = models.config(name, preset)
     slices = {key: 2 for key in SLICES if getattr(config, key, 0) not in (0, 1, 2)}
-    widths = {"widths": (8,) * len(getattr(config, "widths", ()))}
+    widths = {"widths": (8,) * len(config.widths)} if hasattr(config, "widths") else {}
     if name == "quad":
         widths = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1, "step_widths": (8, 8)}
     return models.config(name, preset, **TINY, **slices, **widths)
@@ -151,10 +151,10 @@ def test_latents_have_the_shapes_that_the_parts_promise(name, preset):
     x_hat, code = model.forward(x)
     assert len(code.latents) == len(model.parts)
     for latent, part in zip(code.latents, model.parts, strict=True):
-        stride = part["stride"]
-        assert latent.shape == (1, height // stride, width // stride, part["channels"])
+        stride = part.stride
+        assert latent.shape == (1, height // stride, width // stride, part.channels)
         assert keras.backend.standardize_dtype(latent.dtype) == "float32"
-    assert x_hat.shape == x.shape and set(code.bits) == {part["name"] for part in model.parts}
+    assert x_hat.shape == x.shape and set(code.bits) == {part.name for part in model.parts}
 
 
 @pytest.mark.parametrize("name,preset", KINDS)
@@ -169,14 +169,14 @@ def test_every_index_names_a_row_of_the_tables(name, preset):
         def __call__(self, k, prior):
             seen.append(np.array(prior.indexes()).reshape(-1))
             part = model.parts[k]
-            side = model.stride // part["stride"]
-            return np.int32(rng.normal(0, 30, [1, side, side, part["channels"]]))
+            side = model.stride // part.stride
+            return np.int32(rng.normal(0, 30, [1, side, side, part.channels]))
 
     y_hat = walk(model, Symbols())
     seen = np.concatenate(seen)
     assert seen.min() == 1 and seen.max() <= rows  # row 0 is the codec's own
-    coded = [part for part in model.parts if part["name"] != "z"]
-    sizes = [part["channels"] * (model.stride // part["stride"]) ** 2 for part in coded]
+    coded = [part for part in model.parts if part.name != "z"]
+    sizes = [part.channels * (model.stride // part.stride) ** 2 for part in coded]
     assert math.prod(y_hat.shape) == sum(sizes)
 
 
@@ -237,7 +237,7 @@ def test_a_model_of_ones_own_is_found_by_its_import_path(tmp_path, monkeypatch):
     (tmp_path / "my_package" / "empty.py").write_text("PRESETS = {}")
     monkeypatch.syspath_prepend(tmp_path)
     config = models.config("my_package.my_model", "factorized-compact", filters=8)
-    assert models.read_config("my_package.my_model", {"filters": 8, "widths": [8]}).widths == (8,)
+    assert models.read_config("my_package.my_model", {"filters": 8, "lambdas": [1]}).lambdas == (1,)
     model = models.build_with_weights("my_package.my_model", config)
     assert model.name == "my_package.my_model"
     with pytest.raises(InputError, match="has no Config and no build"):

@@ -324,8 +324,11 @@ def _convolution(layer):
 def swap(chain, convs):
     """Puts an `ExactChain` of these in the chain's place."""
     old, new = getattr(chain.owner, chain.attribute), ExactChain(convs, name=chain.attribute)
-    chain.owner._tracker.unlock()  # as Keras' own quantisation does
+    tracker = chain.tracker or chain.owner
+    tracker._tracker.unlock()  # as Keras' own quantisation does
     delattr(chain.owner, chain.attribute)
-    chain.owner._layers.remove(old)
+    tracker._layers.remove(old)
     setattr(chain.owner, chain.attribute, new)
-    chain.owner._tracker.lock()
+    if tracker is not chain.owner:
+        tracker._layers.append(new)
+    tracker._tracker.lock()

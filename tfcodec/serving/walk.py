@@ -7,12 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfcodec.coding import mixtures, wavefront
+from tfcodec.coding import wavefront
 from tfcodec.coding.format import (
     MAX_LANES,
     MAX_SYMBOL,
     SERVING_SYMBOLS,
 )
+from tfcodec.entropy.walk import MIXTURE, TABLE
 from tfcodec.serving.mixtures import StockMixturePrior
 
 
@@ -30,15 +31,10 @@ class ExportedInGraph:
         server, part = self._server, self._parts[min(k, len(self._parts) - 1)]
         given = () if k == 0 else (state, symbols)
         state, mu, indexes = server.steps[k](*given)
-        if is_mixture(part):
-            prior = StockMixturePrior(indexes, part["first_row"], tf.identity(server.family_tables))
-            return state, prior
-        # A hostile file may drive a network to not-a-number, which casts to any integer.
-        indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
-        return state, GraphTablePrior(mu, indexes, server.bisected[k])
+        return state, CODINGS[part.coding].make(part, mu, indexes, server, k)
 
     def finish(self, state, symbols):
-        if self._parts[-1].get("wavefront"):
+        if self._parts[-1].wavefront:
             state, symbols = self._wavefronts(state, symbols)
         return self._server.finish(state, symbols)
 
@@ -67,12 +63,33 @@ class GraphTablePrior:
     mu: tf.Tensor
     indexes: tf.Tensor
     bisected: bool
+    most_reads = 1  # of the decoder, a symbol
+
+    @classmethod
+    def make(cls, part, mu, indexes, server, k):
+        """The prior of step k of a part, see `CODINGS`."""
+        # A hostile file may drive a network to not-a-number, which casts to any integer.
+        indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
+        return cls(mu, indexes, server.bisected[k])
+
+    @staticmethod
+    def bisected_rows(part, prior, last):
+        """Those of a step where one row serves a channel; None for another, and for the last."""
+        few = not last and prior.indexes.shape[1:3] == (1, 1)
+        return np.unique(prior.indexes) if few else None
 
     def encode(self, symbols, coder):
         coder.write(tf.broadcast_to(self.indexes, tf.shape(symbols)), symbols)
 
     def decode(self, shape, coder):
         return coder.read(tf.broadcast_to(self.indexes, shape), self.bisected)
+
+
+# `entropy.walk.CODINGS` inside a graph: classes of `CodedPrior`s with two more methods.
+#     make(part, mu, indexes, server, k): the prior of a step, of tensors;
+#     bisected_rows(part, prior, last): from the numpy twin's prior, the rows that the decoder is to
+#         bisect, or None if a step's rows are to have inverse tables.
+CODINGS = {TABLE: GraphTablePrior, MIXTURE: StockMixturePrior}
 
 
 class _Visitor:
@@ -101,7 +118,7 @@ class GraphEncoder(_Visitor):
     def code(self, k, t, prior):
         """The symbols of part k, or of its wavefront t."""
         latent = self.latents[k]
-        if self.parts[k].get("wavefront"):
+        if self.parts[k].wavefront:
             row, column, valid = wavefront.positions(t, *tf.unstack(tf.shape(latent)[1:3]), xp=ops)
             latent = tf.gather_nd(latent[0], tf.stack([row, column], 1))
             latent = tf.where(valid[:, None], latent, 0.0)[None, :, None]
@@ -122,11 +139,7 @@ class GraphDecoder(_Visitor):
 
     def code(self, k, t, prior):
         symbols = prior.decode(self.shapes[k], self.coder)
-        return tf.ensure_shape(symbols, [1, None, None, self.parts[k]["channels"]])
-
-
-def is_mixture(part):
-    return part.get("coding") == "mixture"
+        return tf.ensure_shape(symbols, [1, None, None, self.parts[k].channels])
 
 
 def bisected_rows(exported):
@@ -142,12 +155,9 @@ def bisected_rows(exported):
     for k, part in enumerate(exported.parts):
         state, prior = exported.step(k, state, symbols)
         symbols = np.zeros(shapes[k], np.int32)
-        if is_mixture(part):
-            steps.append(True)
-            rows.append(part["first_row"] + np.arange(mixtures.BINARY_ROWS))
-        else:
-            steps.append(k < last and prior.indexes.shape[1:3] == (1, 1))
-            rows.append(np.unique(prior.indexes)[: None if steps[k] else 0])
+        bisected = CODINGS[part.coding].bisected_rows(part, prior, k == last)
+        steps.append(bisected is not None)
+        rows += [bisected] if steps[k] else []
     return steps, np.unique(np.concatenate(rows)).tolist()
 
 

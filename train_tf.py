@@ -171,7 +171,8 @@ def _changes(text, config):
     changes = {}
     for item in filter(None, text.split(",")):
         name, _, value = item.partition("=")
-        kind = type(getattr(config, name, None))
+        fields = [field.name for field in dataclasses.fields(config)]
+        kind = type(getattr(config, name)) if name in fields else None
         if kind not in (int, float, str):
             known = [f.name for f in dataclasses.fields(config)]
             known = [n for n in known if isinstance(getattr(config, n), (int, float, str))]

@@ -61,9 +61,9 @@ def results(only):
     for info in installed.models():
         if only in f"export {info.name}":
             yield f"export {info.name}", describe_export(info)
-    if only in "files":
-        yield "files", {path.stem: checksum_of_decoded(path) for path in GOLDEN}
-        yield "encoded", {path.stem: checksum_of_encoded(path) for path in GOLDEN}
+    for name, checksum in (("decoded", hash_of_decoded), ("encoded", hash_of_encoded)):
+        if only in name:
+            yield name, {path.stem: checksum(path) for path in GOLDEN}
 
 
 def differences(name, expected, found):
@@ -106,7 +106,7 @@ def describe_model(model):
         "layers": [layer.name for layer in model.layers],
         "stride": model.stride,
         "parts": [part_as_json(part) for part in model.parts],
-        "tables": checksum_of_tables(model.table_rows()),
+        "tables": hash_of_tables(model.table_rows()),
         "computed": {k: v if np.isfinite(v) else -1.0 for k, v in sums.items()},
     }
 
@@ -116,7 +116,7 @@ def part_as_json(part):
     return part if isinstance(part, dict) else part.to_json()
 
 
-def checksum_of_tables(rows):
+def hash_of_tables(rows):
     """SHA-256 of the tables' integers."""
     from tfcodec.coding.tables import CodingTables
 
@@ -154,23 +154,23 @@ def tfcodec(*arguments):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def checksum_of_decoded(path):
-    """CRC-32 of the pixels of a decoded file."""
+def hash_of_decoded(path):
+    """SHA-256 of the pixels of a decoded file."""
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as folder:
         target = pathlib.Path(folder, "decoded.png")
         tfcodec("decode", path, "-o", target)
         with Image.open(target) as picture:
-            return zlib.crc32(picture.tobytes())
+            return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
-def checksum_of_encoded(path):
-    """CRC-32 of the file that the golden file's picture becomes."""
+def hash_of_encoded(path):
+    """SHA-256 of the file that the golden file's picture becomes."""
     with tempfile.TemporaryDirectory() as folder:
         target = pathlib.Path(folder, "encoded.tfcd")
         tfcodec("encode", path.with_suffix(".png"), "-o", target)
-        return zlib.crc32(target.read_bytes())
+        return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

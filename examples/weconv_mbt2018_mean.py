@@ -20,9 +20,9 @@ def build(cfg, wavelet, name="mbt2018_weconv"):
         ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=wavelet, name="analysis"),
         ShortcutSynthesis(cfg.widths, wavelet=wavelet, name="synthesis"),
         mbt2018_mean.compact_hyperprior(cfg.filters, cfg.latents),
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.principal,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
         name=name,
     )
 

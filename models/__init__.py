@@ -35,8 +35,6 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 # Values by which config.json of releases before 0.6 said that a preset was the paper's, or lacked
 # something: today the presets have classes of their own, and such a field is left out.
 RETIRED = {"widths": (), "linear": (), "wavelet": "", "latents": 0, "cross_kernel_size": 0}
-# .. and fields of which their class has the only value.
-DROPPED = ("gdn_order", "up_gdn")
 
 
 def module(name: str) -> types.ModuleType:
@@ -66,8 +64,8 @@ def config(name: str, preset: str, **changes: Any) -> Any:
 def read_config(name: str, fields: dict[str, Any]) -> Any:
     """The configuration of a model from JSON, which has lists where it has tuples.
 
-    Its class is that of the model's which has all the fields, and the fewest others.
-    Raises: InputError if there is none.
+    Its class is that of the model's which has all the fields, and the fewest others; a constant of
+    the class serves as a field of that value. Raises: InputError if there is none.
     """
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     fields = {k: v for k, v in fields.items() if not (k in RETIRED and v == RETIRED[k])}
@@ -75,7 +73,8 @@ def read_config(name: str, fields: dict[str, Any]) -> Any:
     kinds = {model.Config, *map(type, model.PRESETS.values())}
     for kind in sorted(kinds, key=lambda kind: len(dataclasses.fields(kind))):
         known = {field.name for field in dataclasses.fields(kind)}
-        if set(fields) - set(DROPPED) <= known:
+        others = {k: v for k, v in fields.items() if k not in known}
+        if all(getattr(kind, k, None) == v for k, v in others.items()):
             return kind(**{k: v for k, v in fields.items() if k in known})
     raise InputError(f"no configuration of {name} has the fields {', '.join(fields)}")
 

@@ -69,9 +69,9 @@ def build(cfg: Config, name: str = "gllmm") -> CodecModel:
         analysis(cfg),
         synthesis(cfg),
         WavefrontLatents(networks, cfg.latents, cfg.filters),
-        cfg.lambdas,
-        cfg.gain_level,
-        start,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=start,
         name=name,
     )
 

@@ -89,9 +89,9 @@ def _paper(cfg, name):
         balle_analysis(cfg.filters, cfg.latents),
         balle_synthesis(cfg.filters),
         ContextLatents(hyper, charm, cfg.latents),
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.fan_in,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.fan_in,
         name=name,
     )
 
@@ -107,9 +107,9 @@ def _compact(cfg, name):
         ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=cfg.wavelet, name="analysis"),
         ShortcutSynthesis(cfg.widths, wavelet=cfg.wavelet, name="synthesis"),
         ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.principal,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
         name=name,
     )
 

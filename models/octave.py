@@ -23,6 +23,7 @@ it learn fast, and between z2 and an index only convolutions and leaky ReLUs.
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -70,6 +71,8 @@ class Config:
     fidelity_share: float = 0.2
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
+    gdn_order: ClassVar[int] = 2  # of the transforms' GDNs
+    up_gdn: ClassVar[bool] = True  # GDNs in the up-sampling of the top, as the authors
 
     @property
     def latents(self) -> int:
@@ -99,6 +102,8 @@ class CompactConfig:
     fidelity_share: float = 0.2
     lambdas: tuple[float, ...] = LADDER
     gain_level: float = 16.0
+    gdn_order: ClassVar[int] = 1
+    up_gdn: ClassVar[bool] = False  # leaky ReLUs
 
 
 PRESETS = {
@@ -123,14 +128,12 @@ def build(cfg: Config | CompactConfig, name: str = "octave") -> CodecModel:
         raise ValueError(f"`hyper_layers` must be 1 or 2. Received: {cfg.hyper_layers}")
     compact = isinstance(cfg, CompactConfig)
     density, half = LIKELIHOODS[cfg.likelihood](), cfg.latents // 2
-    analysis, synthesis = transforms(cfg, gdn_order=1 if compact else 2)
+    analysis, synthesis = transforms(cfg)
     if compact:
         analysis = Sum(analysis, LinearAnalysis(cfg.linear, half, name="linear"))
         synthesis = Sum(synthesis, LinearSynthesis(cfg.linear, half, name="inverse_linear"))
-    # Forward GDNs in the up-sampling of the top's parameters, as the authors' code has.
-    act = leaky(cfg.slope) if compact else partial(GDN, dtype="float32")
     latents = OctaveLatents(
-        networks(cfg, density, act, use_bias=compact),
+        networks(cfg, density, use_bias=compact),
         half,
         cfg.filters // 2,
         density,
@@ -141,9 +144,9 @@ def build(cfg: Config | CompactConfig, name: str = "octave") -> CodecModel:
     return CodecModel(analysis, synthesis, latents, cfg.lambdas, cfg.gain_level, start, name=name)
 
 
-def transforms(cfg: Config | CompactConfig, gdn_order: int) -> tuple:
+def transforms(cfg: Config | CompactConfig) -> tuple["PairSequential", "PairSequential"]:
     """(analysis, synthesis): the picture to (y_high, y_low) and back."""
-    gdn = partial(GDN, order=gdn_order)
+    gdn = partial(GDN, order=cfg.gdn_order)
     options = dict(kernel_size=5, strides=2, cross_kernel_size=min(cfg.cross_kernel_size, 5))
     down = partial(OctaveConv2D, cfg.filters, activation=gdn(), **options)
     up = partial(OctaveConv2DTranspose, cfg.filters, activation=gdn(inverse=True), **options)
@@ -154,24 +157,19 @@ def transforms(cfg: Config | CompactConfig, gdn_order: int) -> tuple:
     return analysis, PairSequential([up] * 3 + [to_x], name="synthesis")
 
 
-def networks(
-    cfg: Config | CompactConfig, density: Density, act: partial, use_bias: bool
-) -> OctaveNetworks:
+def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> OctaveNetworks:
     """What `OctaveLatents` needs.
 
-    Args:
-        density: of y.
-        act: of the up-sampling of the top's parameters.
-        use_bias: of the last layer that estimates y_high.
+    Args: density: of y; use_bias: of the last layer that estimates y_high.
     """
-    n, half = cfg.filters // 2, cfg.latents // 2
-    found = {}
+    n, half, found = cfg.filters // 2, cfg.latents // 2, {}
     if cfg.hyper_layers == 2:
         outputs = 2 * cfg.filters
         top = hyper_transforms(cfg, 1, outputs, ("top_analysis", "top_synthesis"))
         found["top_analysis"], found["top_synthesis"] = top
         found["z_estimator"] = estimator(cfg.estimators, cfg.filters, cfg.slope, "z_estimator")
         for name in ("up_means", "up_scales", "up_features"):
+            act = partial(GDN, dtype="float32") if cfg.up_gdn else leaky(cfg.slope)
             found[name] = sequential([up_conv(n, 3), act] * 2, name=name)
     across = [("y_across", half)] if cfg.cross_resolution else []
     if cfg.cross_resolution and cfg.hyper_layers == 2:

@@ -75,9 +75,9 @@ def build(cfg: Config, name: str = "quad") -> CodecModel:
         BlockAnalysis(cfg.width, cfg.analysis_blocks, cfg.latents, name="analysis"),
         BlockSynthesis(cfg.width, cfg.synthesis_blocks, name="synthesis"),
         ContextLatents(hyper_networks(cfg), context, cfg.latents, stride=STRIDE),
-        cfg.lambdas,
-        cfg.gain_level,
-        karhunen_loeve,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=karhunen_loeve,
         name=name,
     )
 

@@ -70,10 +70,10 @@ def _authors(cfg, name):
         analysis,
         synthesis,
         swin_slices(cfg),
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.fan_in,
-        STRIDE,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.fan_in,
+        stride=STRIDE,
         name=name,
     )
 
@@ -96,9 +96,9 @@ def _compact(cfg, name):
         ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
         ShortcutSynthesis(cfg.widths, name="synthesis", **options),
         ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.principal,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
         name=name,
     )
 

@@ -98,10 +98,10 @@ def wavelet_codec(
         analysis,
         synthesis,
         latents,
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.fan_in,
-        stride,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.fan_in,
+        stride=stride,
         name=name,
     )
 
@@ -120,10 +120,10 @@ def compact_codec(
         ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
         ShortcutSynthesis(cfg.widths, name="synthesis", **options),
         ContextLatents(hyper, charm, cfg.latents, bands, stride=y_stride),
-        cfg.lambdas,
-        cfg.gain_level,
-        starts.principal,
-        stride,
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
+        stride=stride,
         name=name,
     )
 

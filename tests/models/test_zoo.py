@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -14,6 +15,7 @@ from harness import gradients
 from tfcodec import losses, models
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
+from tfcodec.models import ms2020, octave, tcm
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = [(name, preset) for name in models.MODELS for preset in models.module(name).PRESETS]
@@ -227,6 +229,42 @@ def test_fields_of_a_preset_are_replaced_on_the_command_line(capsys):
     assert train_tf.main(["--describe", "--model", "weconvene", "--config", fields]) == 0
     config = json.loads(capsys.readouterr().out)["config"]
     assert (config["wavelet"], config["latents"], config["filters"]) == ("5/3", 12, 9)
+
+
+PAPERS = {"widths": [], "lambdas": [0.013], "gain_level": 1.0, "latents": 320}
+OCTAVE = {"filters": 64, "linear": [], "cross_kernel_size": 0, "gdn_order": 2, "up_gdn": True}
+
+
+@pytest.mark.parametrize(
+    "name,fields,expected",
+    [
+        ("ms2020", {**PAPERS, "wavelet": ""}, ms2020.Config()),
+        ("ms2020", {"widths": [24], "wavelet": ""}, ms2020.CompactConfig(widths=(24,))),
+        ("tcm", {**PAPERS, "filters": 64}, tcm.Config(64)),
+        ("octave", {**OCTAVE, "latents": 0}, octave.Config(64)),
+        (
+            "octave",
+            {**OCTAVE, "latents": 80, "linear": [8], "gdn_order": 1, "up_gdn": False},
+            octave.CompactConfig(latents=80, linear=(8,)),
+        ),
+    ],
+)
+def test_configurations_of_before_classes_of_their_own_are_read(name, fields, expected):
+    assert models.read_config(name, fields) == expected
+
+
+@pytest.mark.parametrize("name,preset", ALL)
+def test_a_configuration_comes_back_from_json(name, preset):
+    config = models.config(name, preset)
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert models.read_config(name, fields) == config
+
+
+def test_a_configuration_of_another_network_is_refused():
+    with pytest.raises(InputError, match="no configuration of octave has the fields .*up_gdn"):
+        models.read_config("octave", {"latents": 80, "linear": [8], "up_gdn": True})
+    with pytest.raises(InputError, match="no configuration of tcm has the fields colour"):
+        models.read_config("tcm", {"colour": "green"})
 
 
 def test_a_model_of_ones_own_is_found_by_its_import_path(tmp_path, monkeypatch):

@@ -208,7 +208,8 @@ class ChARM(keras.layers.Layer):
 
     Args:
         groups: a sequence of `Group`.
-        means, scales: channels of the hyperprior's two maps; with joint groups the first serves.
+        mean_channels, scale_channels: of the hyperprior's two maps; with joint groups the first
+            serves, and there is no second.
         first_row: row of the codec's tables where the density's rows begin.
         density: of the latents; Gaussians by default, and in groups that are not joint.
         aligned: a promise that the latents' sides are multiples of the attention's window.
@@ -221,15 +222,16 @@ class ChARM(keras.layers.Layer):
     def __init__(
         self,
         groups: Sequence[Group],
-        means: int,
-        scales: int,
+        mean_channels: int,
+        scale_channels: int,
         first_row: int,
         density: Density | None = None,
         aligned: bool = False,
         **kwargs,
     ):
         super().__init__(dtype="float32", **kwargs)
-        self.groups, self.means, self.scales = tuple(groups), means, scales
+        self.groups = tuple(groups)
+        self.mean_channels, self.scale_channels = mean_channels, scale_channels
         self.first_row, self.density = first_row, density or GaussianDensity()
         known = []
         for group in self.groups:
@@ -264,7 +266,7 @@ class ChARM(keras.layers.Layer):
             group = self.groups[g]
             given = sum(channels[name] for name in group.given)
             earlier = sum(group.slices[: self._seen(group, i)])
-            layer.build(self.means, self.scales, given, earlier)
+            layer.build(self.mean_channels, self.scale_channels, given, earlier)
         self.built = True
 
     def split(self, y):
@@ -290,8 +292,8 @@ class ChARM(keras.layers.Layer):
 
         Args:
             k: number of the slice among all groups'.
-            state: for slice 0 {"means": [B, h, w, means], "scales": [B, h, w, scales]}, "scales"
-                only if a group is not joint; then what step k - 1 returned.
+            state: for slice 0 {"means": [B, h, w, mean_channels], "scales": [.., scale_channels]},
+                "scales" only if a group is not joint; then what step k - 1 returned.
             symbols: of slice k - 1.
         Returns: (state, prior), see `walk.walk`.
         """
@@ -350,7 +352,7 @@ class ChARM(keras.layers.Layer):
             if not group.joint:
                 nets = {name: (o,) for name, o in zip(("mean", "scale"), outputs, strict=True)}
             for name, outputs in nets.items():
-                maps = self.means if name == "mean" else self.scales
+                maps = self.mean_channels if name == "mean" else self.scale_channels
                 blocks = (maps, known) if known else (maps,)
                 stages = getattr(layer, name).stages()
                 networks.append(chains.FreezableNetwork(layer, name, stages, outputs, blocks))

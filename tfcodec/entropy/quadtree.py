@@ -66,26 +66,26 @@ class Quadtree(keras.layers.Layer):
 
     Args:
         channels: C, of the latent.
-        means: channels of the hyperprior's features.
+        mean_channels: of the hyperprior's features.
         first_row: row of the codec's tables where the density's rows begin.
         density: of the latents; Gaussians by default.
         widths: of the two hidden layers of each step's net, conv3 - conv3 - conv1.
     """
 
-    scales = 0  # the hyperprior has one map, see `channelwise.ChARM`
+    scale_channels = 0  # the hyperprior has one map, see `channelwise.ChARM`
     factor = 2  # stride of the parts to the latent's
 
     def __init__(
         self,
         channels: int,
-        means: int,
+        mean_channels: int,
         first_row: int,
         density: Density | None = None,
         widths: tuple[int, int] = (192, 128),
         **kwargs,
     ):
         super().__init__(dtype="float32", **kwargs)
-        self.channels, self.means, self.first_row = channels, means, first_row
+        self.channels, self.mean_channels, self.first_row = channels, mean_channels, first_row
         self.density = density or GaussianDensity()
         filters = self.density.numbers * channels
         self.turns = turns(channels)
@@ -100,7 +100,7 @@ class Quadtree(keras.layers.Layer):
 
     def build(self, input_shape=None):
         for k, net in enumerate(self.nets):
-            net.build((None, None, None, self.means + (self.channels if k else 0)))
+            net.build((None, None, None, self.mean_channels + (self.channels if k else 0)))
         self.built = True
 
     @property
@@ -120,7 +120,7 @@ class Quadtree(keras.layers.Layer):
     def step(self, k, state, symbols=None):
         """Args:
             k: from 0 to 3.
-            state: for step 0 {"means": [B, h, w, means]}; then what step k - 1 returned.
+            state: for step 0 {"means": [B, h, w, mean_channels]}; then what step k - 1 returned.
             symbols: of step k - 1.
         Returns: (state, prior), see `walk.walk`.
         """
@@ -161,7 +161,7 @@ class Quadtree(keras.layers.Layer):
                 f"step{k}",
                 net.stages(),
                 outputs,
-                (self.means, self.channels) if k else (self.means,),
+                (self.mean_channels, self.channels) if k else (self.mean_channels,),
             )
             for k, net in enumerate(self.nets)
         ]

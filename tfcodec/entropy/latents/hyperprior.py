@@ -177,7 +177,10 @@ class ContextLatents(LatentCoder):
 
     def entropy_chains(self):
         steps = self.context.entropy_chains()
-        maps = {"hyper_means": self.context.means, "hyper_scales": self.context.scales}
+        maps = {
+            "hyper_means": self.context.mean_channels,
+            "hyper_scales": self.context.scale_channels,
+        }
         return [
             chains.FreezableNetwork(
                 self,

@@ -24,6 +24,7 @@ setuptools.setup(
         "tfcodec.layers",
         "tfcodec.coding",
         "tfcodec.entropy",
+        "tfcodec.entropy.latents",
         "tfcodec.exact",
         "tfcodec.exports",
         "tfcodec.pictures",

@@ -85,7 +85,7 @@ def _model(args, name, policy):
     x = np.stack([np.sin(h + k) * np.cos(w - k) for k in range(3)], axis=-1)
     x, rung = tf.constant(0.5 + 0.4 * x[None], tf.float32), tf.zeros([1])
 
-    names = [part["name"] for part in model.parts]
+    names = [part.name for part in model.parts]
     analysis = tf.function(lambda: model.analysis(x, rung))
     latents = analysis()
     steps = tf.function(lambda: walk(model, RateMeter(latents, names)))

@@ -24,7 +24,7 @@ from PIL import Image
 import tfcodec
 from tfcodec import pictures
 from tfcodec.coding import TFC, container, open_decoder, open_encoder
-from tfcodec.entropy.walk import StepDecoder, walk
+from tfcodec.entropy.walk import MIXTURE, StepDecoder, walk
 from tfcodec.serving import signatures
 from tfcodec.serving.coder import StockDecoder, StockEncoder
 
@@ -60,7 +60,7 @@ def main():
 def measured(codec, servers, picture, data, quality):
     """Name of a row to its calls: stock graph, XLA, TFC ops."""
     whole = whole_requests(codec, servers, picture, data, quality)
-    if any(part.get("coding") == "mixture" for part in codec.exported.parts):
+    if any(part.coding == MIXTURE for part in codec.exported.parts):
         return whole
     box = container.unpack(data, max_pixels=2**40)
     recorded = Recorder(codec, box)

@@ -9,23 +9,20 @@ Builds both codecs and prints their parameters and multiply-accumulates. With a
 import argparse
 
 from tfcodec import complexity, models
-from tfcodec.models import mbt2018_mean
-from tfcodec.models.hyperprior import HyperpriorCodec
+from tfcodec.models import mbt2018_mean, starts
+from tfcodec.models.base import CodecModel
 from tfcodec.models.transforms import ShortcutAnalysis, ShortcutSynthesis
 
 
 def build(cfg, wavelet, name="mbt2018_weconv"):
-    """mbt2018_mean of a `Config` with compact transforms, convolving in a wavelet's domain."""
-    hyper_analysis, hyper_synthesis = mbt2018_mean.compact_hyper(cfg)
-    return HyperpriorCodec(
+    """mbt2018_mean of a `CompactConfig`, convolving in a wavelet's domain."""
+    return CodecModel(
         ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=wavelet, name="analysis"),
         ShortcutSynthesis(cfg.widths, wavelet=wavelet, name="synthesis"),
-        hyper_analysis,
-        hyper_synthesis,
-        latents=cfg.latents,
-        hyper_latents=cfg.filters,
+        mbt2018_mean.compact_hyperprior(cfg.filters, cfg.latents),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
+        start=starts.principal,
         name=name,
     )
 

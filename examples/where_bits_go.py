@@ -42,7 +42,7 @@ def measure(codec, rgb, rung):
     meter = BitMeter(model.tables)
     walk(model, StepEncoder(latents, meter))
     return [
-        {"name": part["name"], "latents": latent[0], "bits": bits[0]}
+        {"name": part.name, "latents": latent[0], "bits": bits[0]}
         for part, latent, bits in zip(model.parts, latents, meter.bits, strict=True)
     ]
 
@@ -112,7 +112,7 @@ def main():
             f"half of it in {channels_of_half(energy)} of {energy.size} channels, "
             f"{used} cost a byte or more"
         )
-    strides = [part["stride"] for part in codec.exported.parts]
+    strides = [part.stride for part in codec.exported.parts]
     figure(rgb, bit_map(parts, strides, height, width), parts, args.output)
 
 

@@ -12,6 +12,8 @@ import ast
 import dataclasses
 import importlib
 import pathlib
+import types
+from typing import Any
 
 from tfcodec.errors import InputError
 
@@ -28,12 +30,16 @@ MODELS = (
     "quad",
 )
 
-
 # Precisions of the transforms, and Keras' policies that give them.
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def module(name):
+# Values by which config.json of releases before 0.6 said that a preset was the paper's, or lacked
+# something: today the presets have classes of their own, and such a field is left out.
+RETIRED = {"widths": (), "linear": (), "wavelet": "", "latents": 0, "cross_kernel_size": 0}
+
+
+def module(name: str) -> types.ModuleType:
     """The model's module: `Config`, `PRESETS`, `build`. Raises InputError for an unknown name."""
     if name in MODELS:
         return importlib.import_module(f"tfcodec.models.{name}")
@@ -49,46 +55,59 @@ def module(name):
     return found
 
 
-def outline(name):
-    """({preset's name}, {field of its `Config`: name of its type}) of a model that comes with the
-    package, both in their order, read from its source: nothing is imported, neither Keras.
+def outline(name: str) -> dict[str, dict[str, str]]:
+    """{preset: {field of its configuration: name of its type}} of a model that comes with the
+    package, in their order, read from its source: nothing is imported, neither Keras.
 
     Raises: InputError for another name.
     """
     if name not in MODELS:
         raise InputError(f"there is no model {name!r}; the models are {', '.join(MODELS)}")
     source = pathlib.Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-    presets, fields = [], {}
+    presets, fields = {}, {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PRESETS":
-            presets = [key.value for key in node.value.keys]
-        if isinstance(node, ast.ClassDef) and node.name == "Config":
+        if isinstance(node, ast.ClassDef):
             members = [m for m in node.body if isinstance(m, ast.AnnAssign)]
-            fields = {m.target.id: ast.unparse(m.annotation) for m in members}
-    return presets, fields
+            fields[node.name] = {m.target.id: ast.unparse(m.annotation) for m in members}
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PRESETS":
+            pairs = zip(node.value.keys, node.value.values, strict=True)
+            presets = {key.value: fields[ast.unparse(call.func)] for key, call in pairs}
+    return presets
 
 
-def config(name, preset, **changes):
-    """The `Config` of a preset, with fields replaced. Raises InputError for an unknown preset."""
+def config(name: str, preset: str, **changes: Any) -> Any:
+    """The configuration of a preset, with fields replaced; InputError for an unknown preset."""
     presets = module(name).PRESETS
     if preset not in presets:
         raise InputError(f"{name} has no preset {preset!r}; it has {', '.join(presets)}")
     return dataclasses.replace(presets[preset], **changes)
 
 
-def read_config(name, fields):
-    """The `Config` of a model from JSON, which has lists where it has tuples."""
+def read_config(name: str, fields: dict[str, Any]) -> Any:
+    """The configuration of a model from JSON, which has lists where it has tuples.
+
+    Its class is that of the model's which has all the fields, and the fewest others; a constant of
+    the class serves as a field of that value. Raises: InputError if there is none.
+    """
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return module(name).Config(**fields)
+    fields = {k: v for k, v in fields.items() if not (k in RETIRED and v == RETIRED[k])}
+    model = module(name)
+    kinds = {model.Config, *map(type, model.PRESETS.values())}
+    for kind in sorted(kinds, key=lambda kind: len(dataclasses.fields(kind))):
+        known = {field.name for field in dataclasses.fields(kind)}
+        others = {k: v for k, v in fields.items() if k not in known}
+        if all(getattr(kind, k, None) == v for k, v in others.items()):
+            return kind(**{k: v for k, v in fields.items() if k in known})
+    raise InputError(f"no configuration of {name} has the fields {', '.join(fields)}")
 
 
-def build(name, preset, **changes):
-    """A model of the zoo with the fields of its preset's `Config` replaced by `changes`."""
+def build(name: str, preset: str, **changes: Any) -> Any:
+    """A model of the zoo with the fields of its preset's configuration replaced by `changes`."""
     return module(name).build(config(name, preset, **changes), name=name)
 
 
-def build_with_weights(name, config, precision="float32"):
-    """The model of a `Config` with its weights made, whatever Keras' global policy is.
+def build_with_weights(name: str, config: Any, precision: str = "float32") -> Any:
+    """The model of a configuration with its weights made, whatever Keras' global policy is.
 
     precision: of the transforms, a key of `PRECISIONS`; entropy models are float32 always.
     """
@@ -102,7 +121,7 @@ def build_with_weights(name, config, precision="float32"):
         keras.config.set_dtype_policy(policy)
 
 
-def describe(name, preset, config):
+def describe(name: str, preset: str, config: Any) -> dict[str, Any]:
     """What a model is and costs, ready for JSON; what `tfcodec train --describe` prints.
 
     Returns: a dictionary of
@@ -126,5 +145,5 @@ def describe(name, preset, config):
         },
         "kmac_per_pixel": {side: round(count / 1000, 3) for side, count in macs.items()},
         "stride": model.stride,
-        "latents": list(model.parts),
+        "latents": [part.to_json() for part in model.parts],
     }

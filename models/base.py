@@ -1,114 +1,151 @@
-"""What every model owes: steps for the walk, transforms around it, a forward pass for training."""
+"""The codec that every model is: transforms, gains, and between them a coder of the latents.
 
-import abc
+Follow one picture, in training:
+
+    forward             x [B, H, W, 3] in [0, 1], rung [B]
+    ├ to_y              pixels, analysis, gain: local, so that a large picture passes in tiles
+    ├ to_latents        latents.to_latents: one latent a step, sees all of y
+    ├ rate              walk(latents, RateMeter): for each step k, latents.step gives a prior, the
+    │                   meter rounds around its mean and sums bits; latents.finish
+    └ synthesis         latents.to_y_hat, inverse gain, synthesis, inverse pixels: local again
+
+An export holds these very functions (exports/graph.py), and the codec walks its steps with an
+encoder or a decoder in place of the meter.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfcodec.entropy.chains import FreezableNetwork
+from tfcodec.entropy.latents.coder import LatentCoder
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import walk
-from tfcodec.errors import NotFreezable
+from tfcodec.entropy.walk import Part, Prior, walk
 from tfcodec.layers.gain import Gain
+from tfcodec.models.transforms import Sum
 
 # Rates of about 0.1 to 1.2 bpp on photographs, even steps in log(lambda).
 LADDER = (0.001, 0.00181, 0.00328, 0.00594, 0.01077, 0.01951, 0.03533, 0.064)
 
 
-class CodecModel(keras.Model, abc.ABC):
-    """Abstract: an image codec as transforms and steps. Subclasses define what is abstract here.
+class CodecModel(keras.Model):
+    """An image codec.
 
-        x ─► to_y ─► y ─► to_latents ─► one latent a step ─► steps ─► y_hat ─► synthesis ─► x_hat
-        └──────────── analysis ────────┘
+        x ─► analysis ─► gain ─► y ─► latents ─► y_hat ─► inverse gain ─► synthesis ─► x_hat
 
-    `to_y` and `synthesis` see pictures locally, so that large ones pass in tiles; `to_latents` and
-    the steps see all of y.
-
-    Attributes that a subclass sets:
-        stride: the picture's sides are padded to a multiple of it.
-        parts: a tuple with one `Part` a step, in coding order.
-        lambdas: the ladder of Lagrangian weights, lowest rate first; of length 1 for one rate.
+    Args:
+        analysis, synthesis: picture [B, H, W, 3] in [0, 1] to a float32 tensor or a tuple of them,
+            and back, nominally in [0, 1] and not clipped: Keras layers, or a `Sum` of some.
+        latents: a `LatentCoder`, which codes what the analysis makes.
+        lambdas: ladder of Lagrangian weights, lowest rate first; of length 1 for one rate.
+        gain_level: see `Gains`.
+        start: called with (the model, pictures [B, H, W, 3] in [0, 1]) before training, as those of
+            models/starts.py; None leaves the weights as they are.
+        stride: the picture's sides are padded to a multiple of it; None for the coarsest latent's.
+        pixels: a layer from the picture to what the analysis takes, with an `inverse` for what the
+            synthesis gives; None for the picture itself.
     """
 
-    stride = 64
-    lambdas = (0.013,)
-
-    def __init__(self, **kwargs):
+    def __init__(
+        self,
+        analysis: Any,
+        synthesis: Any,
+        latents: LatentCoder,
+        lambdas: Sequence[float] = (0.013,),
+        gain_level: float = 1.0,
+        start: Callable[["CodecModel", np.ndarray], None] | None = None,
+        stride: int | None = None,
+        pixels: keras.layers.Layer | None = None,
+        **kwargs,
+    ):
         # The outermost layer is float32 whatever the policy: it casts nothing that passes through.
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        gains = Gains(lambdas, gain_level, latents.y_names)
+        # Keras lists layers, and their variables, in the order in which it sees them.
+        pairs = (t.layers if isinstance(t, Sum) else [t] for t in (analysis, synthesis))
+        layers = [layer for pair in zip(*pairs, strict=True) for layer in pair]
+        layers += [*latents.networks, *([] if pixels is None else [pixels])]
+        self.all_layers = [*layers, *gains.layers, *latents.priors]
+        self.analysis_transform, self.synthesis_transform = analysis, synthesis
+        self.latents, self.gains, self.pixels = latents, gains, pixels
+        self.lambdas, self.start = tuple(lambdas), start
+        self.stride = stride or max(part.stride for part in latents.parts)
+
+    def build(self, input_shape):
+        self.latents.build()
+        super().build(input_shape)
 
     @property
-    @abc.abstractmethod
-    def parts(self):
-        """One dict a step: name, stride (of its latents to the picture), channels."""
+    def parts(self) -> tuple[Part, ...]:
+        """One `Part` a step, in coding order."""
+        return self.latents.parts
 
-    @abc.abstractmethod
-    def to_y(self, x, rung):
+    def to_y(self, x: Any, rung: Any) -> Any:
         """Image [B, H, W, 3] in [0, 1] and rung [B] to y, a float32 latent or a tuple of them."""
+        y = self.analysis_transform(x if self.pixels is None else self.pixels(x))
+        return self.gains.apply(y, rung)
 
-    @abc.abstractmethod
-    def to_latents(self, y):
+    def to_latents(self, y: Any) -> tuple[Any, ...]:
         """y to a tuple of float32 latents, one a step."""
+        return self.latents.to_latents(y)
 
-    def analysis(self, x, rung):
+    def analysis(self, x: Any, rung: Any) -> tuple[Any, ...]:
         """Image [B, H, W, 3] in [0, 1] and rung [B] to a tuple of float32 latents, one a step."""
         return self.to_latents(self.to_y(x, rung))
 
-    @abc.abstractmethod
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: dict, symbols: Any) -> tuple[dict, Prior]:
         """(state, symbols of step k - 1) to (state, prior of step k); see `walk.walk`."""
+        return self.latents.step(k, state, symbols)
 
-    @abc.abstractmethod
-    def finish(self, state, symbols):
+    def finish(self, state: dict, symbols: Any) -> Any:
         """(state, symbols of the last step) to the decoded latents that `synthesis` takes."""
+        return self.latents.finish(state, symbols)
 
-    @abc.abstractmethod
-    def synthesis(self, y_hat, rung):
+    def synthesis(self, decoded: Any, rung: Any) -> Any:
         """Decoded latents to the image [B, H, W, 3], nominally in [0, 1], not clipped."""
+        y_hat = self.gains.undo(self.latents.to_y_hat(decoded), rung)
+        x_hat = self.synthesis_transform(y_hat)
+        return x_hat if self.pixels is None else self.pixels.inverse(x_hat)
 
-    @abc.abstractmethod
-    def table_rows(self):
+    def table_rows(self) -> list:
         """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
+        return self.latents.table_rows()
 
-    def entropy_chains(self):
-        """The networks from z's symbols to table indexes, as a list of `chains.FreezableNetwork`.
+    def entropy_chains(self) -> list[FreezableNetwork]:
+        """The networks from z's symbols to table indexes, see `LatentCoder.entropy_chains`."""
+        return [
+            chain.tracked_by(self) if chain.owner is self.latents else chain
+            for chain in self.latents.entropy_chains()
+        ]
 
-        Raises: NotFreezable that says why they cannot be frozen into integers.
-        """
-        raise NotFreezable("its networks between z and an index cannot be frozen yet")
-
-    def prepare(self, x):
+    def prepare(self, x: np.ndarray) -> None:
         """Sets start values from pictures [B, H, W, 3] in [0, 1]; called once, before training."""
+        if self.start is not None:
+            self.start(self, x)
 
-    def start_rates(self, x):
-        """The part of `prepare` that starts coding at the spread of the latents, whatever the
-        context; also of use to transforms that were trained under another entropy model.
+    def start_rates(self, x: np.ndarray) -> None:
+        """See `LatentCoder.start_rates`; also of use to transforms that were trained under another
+        entropy model. x: pictures [B, H, W, 3] in [0, 1]."""
+        middle = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
+        self.latents.start_rates(self.to_y(x, middle))
 
-        Without it, the rate flattens the latents before the networks know their scale.
-        """
-
-    def middle(self, x):
-        """The middle of the ladder for each of the pictures x, float32 [B]."""
-        return np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
-
-    def auxiliary_loss(self):
+    def auxiliary_loss(self) -> Any:
         """Loss terms beside rate and distortion, scalar."""
-        return 0.0
+        return self.latents.auxiliary_loss()
 
-    def latent_loss(self, decoded, progress):
-        """Loss terms of the decoded latents, scalar.
+    def latent_loss(self, decoded: list, progress: Any) -> Any:
+        """Loss terms of the decoded latents, scalar; see `LatentCoder.latent_loss`."""
+        return self.latents.latent_loss(decoded, progress)
 
-        Args:
-            decoded: float32 latents, one a step of `RateMeter`.
-            progress: scalar tensor or number, share of the training that is done, from 0 to 1.
-        """
-        return 0.0
-
-    def rate(self, latents, keys=None):
-        """Walks the steps with a `RateMeter`; returns (y_hat, meter). For `keys` see `call`."""
-        code = RateMeter(latents, [part["name"] for part in self.parts], keys)
-        return walk(self, code), code
+    def rate(self, latents: tuple[Any, ...], keys: Any = None) -> tuple[Any, RateMeter]:
+        """Walks the steps with a `RateMeter`; returns (decoded latents, meter). For `keys` see
+        `call`."""
+        code = RateMeter(latents, [part.name for part in self.parts], keys)
+        return walk(self.latents.with_all_known(latents), code), code
 
     def call(self, x, rung=None, keys=None):
         """Forward pass.
@@ -122,30 +159,53 @@ class CodecModel(keras.Model, abc.ABC):
         x_hat, code = self.forward(x, rung, keys)
         return x_hat, code.bits
 
-    def forward(self, x, rung=None, keys=None):
+    def forward(self, x: Any, rung: Any = None, keys: Any = None) -> tuple[Any, RateMeter]:
         """As `call`, with the `RateMeter` itself in place of its bits."""
         if rung is None:
             rung = ops.zeros((ops.shape(x)[0],), dtype="float32")
-        y_hat, code = self.rate(self.analysis(x, rung), keys)
-        return ops.cast(self.synthesis(y_hat, rung), "float32"), code
+        decoded, code = self.rate(self.analysis(x, rung), keys)
+        return ops.cast(self.synthesis(decoded, rung), "float32"), code
 
-    def build_weights(self):
+    def build_weights(self) -> "CodecModel":
         """Creates all weights by one small forward pass; returns the model."""
         self(np.zeros([1, self.stride, self.stride, 3], np.float32))
         return self
 
 
-def gains(lambdas, level, suffix=""):
-    """(gain, inverse gain) layers for a ladder of lambdas, or (None, None) for a single rate.
-
-    A model with several pairs tells them apart by the suffix of their names.
+class Gains:
+    """Gains of y for a ladder of lambdas, and their inverses; nothing for a single rate.
 
     The best step of a uniform quantizer goes as 1 / sqrt(lambda), so the gains start as
     level * sqrt(lambda / middle of the ladder). A start far above 1 keeps the latents from
     collapsing under the rate before the transforms have learned anything.
+
+    Args:
+        lambdas, level: see above.
+        names: of the tensors of y, each of which has gains of its own; () if it is one tensor.
+    `layers` lists the gain and the inverse of each tensor.
     """
-    if len(lambdas) == 1:
-        return None, None
-    middle = np.exp(np.mean(np.log(lambdas)))
-    start = level * np.sqrt(np.array(lambdas) / middle)
-    return Gain(start, name=f"gain{suffix}"), Gain(1.0 / start, name=f"inverse_gain{suffix}")
+
+    def __init__(self, lambdas: Sequence[float], level: float, names: tuple[str, ...] = ()):
+        self.layers, self.names = [], names
+        if len(lambdas) == 1:
+            return
+        middle = np.exp(np.mean(np.log(lambdas)))
+        start = level * np.sqrt(np.array(lambdas) / middle)
+        for suffix in [f"_{name}" for name in names] or [""]:
+            self.layers.append(Gain(start, name=f"gain{suffix}"))
+            self.layers.append(Gain(1.0 / start, name=f"inverse_gain{suffix}"))
+
+    def apply(self, y: Any, rung: Any) -> Any:
+        """y times its gains at `rung` [B]."""
+        return self._each(self.layers[0::2], y, rung)
+
+    def undo(self, y_hat: Any, rung: Any) -> Any:
+        """y_hat times its inverse gains at `rung` [B]."""
+        return self._each(self.layers[1::2], y_hat, rung)
+
+    def _each(self, layers, y, rung):
+        if not layers:
+            return y
+        if not self.names:
+            return layers[0](y, rung)
+        return tuple(layer(band, rung) for layer, band in zip(layers, y, strict=True))

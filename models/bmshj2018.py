@@ -12,8 +12,11 @@ The `factorized-` presets code y under a factorized prior and have no z. Paramet
 
 import dataclasses
 
-from tfcodec.models.base import LADDER
-from tfcodec.models.hyperprior import FactorizedCodec, HyperpriorCodec
+from tfcodec.entropy.gaussian import GaussianDensity
+from tfcodec.entropy.latents.coder import FactorizedLatents
+from tfcodec.entropy.latents.hyperprior import HyperpriorLatents
+from tfcodec.models import starts
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
@@ -30,51 +33,62 @@ from tfcodec.models.transforms import (
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The paper's."""
+
     filters: int = 192  # N, of the transforms and of z
     latents: int = 320  # M
     hyperprior: bool = True
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
-COMPACT = Config(96, 192, widths=(32, 64, 128), lambdas=LADDER, gain_level=16.0)
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 96  # of the hyper networks and of z
+    latents: int = 192  # M
+    hyperprior: bool = True
+    widths: tuple[int, ...] = (32, 64, 128)  # of the transforms, see `ShortcutTransform`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+
+
 PRESETS = {
-    "compact": COMPACT,
+    "compact": CompactConfig(),
     "n128": Config(128, 192),
     "n192": Config(192, 320),
-    "factorized-compact": dataclasses.replace(COMPACT, hyperprior=False),
+    "factorized-compact": CompactConfig(hyperprior=False),
     "factorized-n128": Config(128, 192, hyperprior=False),
     "factorized-n192": Config(192, 320, hyperprior=False),
 }
 
 
-def build(cfg, name="bmshj2018"):
-    """The codec of a `Config`, weights not yet created."""
-    if cfg.widths:
+def build(cfg: Config | CompactConfig, name: str = "bmshj2018") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
+    if isinstance(cfg, CompactConfig):
         analysis = ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis")
-        synthesis = ShortcutSynthesis(cfg.widths, name="synthesis")
+        synthesis, start = ShortcutSynthesis(cfg.widths, name="synthesis"), starts.principal
     else:
-        analysis, synthesis = balle_analysis(cfg.filters, cfg.latents), balle_synthesis(cfg.filters)
-    options = dict(latents=cfg.latents, lambdas=cfg.lambdas, gain_level=cfg.gain_level, name=name)
-    if not cfg.hyperprior:
-        return FactorizedCodec(analysis, synthesis, **options)
-    return HyperpriorCodec(
-        analysis,
-        synthesis,
-        *scale_hyper(cfg),
-        hyper_latents=cfg.filters,
-        means=False,
-        hyper_abs=True,
-        **options,
-    )
+        analysis = balle_analysis(cfg.filters, cfg.latents)
+        synthesis, start = balle_synthesis(cfg.filters), None
+    latents = scale_hyperprior(cfg) if cfg.hyperprior else FactorizedLatents(cfg.latents)
+    return CodecModel(analysis, synthesis, latents, cfg.lambdas, cfg.gain_level, start, name=name)
 
 
-def scale_hyper(cfg):
+def scale_hyperprior(cfg: Config | CompactConfig) -> HyperpriorLatents:
     """|y| to z, and z_hat to log(sigma)."""
     n, m = cfg.filters, cfg.latents
-    # The compact preset's slope is a power of two and its upsampling sub-pixel, see mbt2018_mean.
-    slope, up = (0.125, subpixel) if cfg.widths else (0.0, lambda filters: up_conv(filters, 5))
-    down = [conv(n, 3), leaky(slope), down_conv(n, 5), leaky(slope), down_conv(n, 5)]
-    ups = [up(n), leaky(slope), up(n), leaky(slope), conv(m, 3)]
-    return sequential(down, name="hyper_analysis"), sequential(ups, name="hyper_synthesis")
+    if isinstance(cfg, CompactConfig):
+        # A slope that is a power of two, and sub-pixel upsampling, see mbt2018_mean.
+        act, up = leaky(0.125), subpixel
+    else:
+        act, up = leaky(0.0), lambda filters: up_conv(filters, 5)
+    down = [conv(n, 3), act, down_conv(n, 5), act, down_conv(n, 5)]
+    ups = [up(n), act, up(n), act, conv(m, 3)]
+    return HyperpriorLatents(
+        sequential(down, name="hyper_analysis"),
+        sequential(ups, name="hyper_synthesis"),
+        channels=m,
+        hyper_channels=n,
+        density=GaussianDensity(has_mean=False),
+        magnitudes=True,
+    )

@@ -24,56 +24,54 @@ import numpy as np
 from keras import ops
 
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
+from tfcodec.entropy.latents.hyperprior import ContextLatents
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
-from tfcodec.models import tcm
-from tfcodec.models.base import LADDER
-from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models import starts, tcm
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
+    compact_features,
     compact_hyper_features,
-    principal_components,
-    principal_start,
 )
 
 # The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
 LAMBDAS = (0.0035, 0.0067, 0.013, 0.025, 0.05)
 LAMBDAS_MS_SSIM = (3.0, 8.0, 16.0, 36.0, 64.0)
 KERNEL_SIZES = (5, 5, 3, 3)  # of the couplings, one a level
-# Of the compact transforms' stages that stand in for the levels, where there is no network.
+# Widths of the compact transforms' stages that stand in for levels of the network, one for one.
 REPLACED = (32, 64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The authors'."""
+
     filters: int = 128  # N, of each branch
     latents: int = 320  # M
     slices: int = 5
     hyper_latents: int = 192  # of z
-    enhancement: int = 64  # channels inside; 0 leaves the enhancement out
-    levels: int = 4  # of the invertible network; 0 leaves it out
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
+    enhancement: int = 64  # channels inside the enhancement; with 0 it has nothing to say
+    levels: int = 4  # of the invertible network
     lambdas: tuple[float, ...] = LAMBDAS[2:3]
     gain_level: float = 1.0
 
 
-PRESETS = {
-    "compact": Config(
-        32,
-        192,
-        slices=4,
-        hyper_latents=32,
-        enhancement=16,
-        levels=2,
-        widths=(60,),
-        lambdas=LADDER,
-        gain_level=16.0,
-    ),
-    "n64": Config(64),
-    "n96": Config(96),
-    "n128": Config(128),
-}
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 32  # of the hyper networks
+    latents: int = 192  # M
+    slices: int = 4
+    hyper_latents: int = 32  # of z
+    enhancement: int = 16  # as in `Config`
+    levels: int = 2  # of the invertible network, each of which halves the sides; at most 2
+    widths: tuple[int, ...] = (60,)  # of the transforms behind it, see `ShortcutTransform`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+
+
+PRESETS = {"compact": CompactConfig(), "n64": Config(64), "n96": Config(96), "n128": Config(128)}
 
 
 class PixelTransform(keras.layers.Layer):
@@ -129,56 +127,54 @@ class PixelTransform(keras.layers.Layer):
         x = np.float32(x) - self.centre
         for conv, *_ in self.network.levels:
             x = ops.convert_to_numpy(ops.space_to_depth(x, self.network.squeeze))
-            conv.kernel.assign(np.float32(principal_components(x)))
+            conv.kernel.assign(np.float32(starts.principal_components(x)))
             x = x @ ops.convert_to_numpy(conv.kernel)
 
 
-def build(cfg, name="icwem"):
-    """The codec of a `Config`, weights not yet created."""
-    slices = even_slices(cfg.latents, cfg.slices)
-    if cfg.widths:
-        kernel_sizes = (3,) * cfg.levels
-        pixels = PixelTransform(
-            cfg.enhancement, kernel_sizes, 2, squeeze=2, centre=0.5, activate=True, name="pixels"
-        )
-        widths = cfg.widths if cfg.levels else (*REPLACED, *cfg.widths)
-        options = dict(centre=0.0, blocks=1)
-        analysis = ShortcutAnalysis(widths, cfg.latents, 3, name="analysis", **options)
-        synthesis = ShortcutSynthesis(widths, 3 * 4**cfg.levels, name="synthesis", **options)
-        hyper_analysis, hyper_means = compact_hyper_features(cfg.filters, cfg.hyper_latents)
-        hyper_scales, means, scales = None, cfg.filters * 4 // 3, 0
-        group = Group(
-            "y",
-            slices,
-            widths=(48, 32),
-            kernels=(3, 1, 1),
-            activation="leaky",
-            lrp=False,
-            joint=True,
-            scale="log",
-        )
-        y_stride = 2 ** (cfg.levels + len(widths) + 1)
-    else:
-        pixels = PixelTransform(cfg.enhancement, KERNEL_SIZES[: cfg.levels], 3, name="pixels")
-        analysis, synthesis = tcm.transforms(cfg)
-        hyper_analysis, hyper_means, hyper_scales = tcm.hyper_transforms(cfg)
-        means = scales = cfg.latents
-        group = Group("y", slices, attention="swin")
-        y_stride = 16
-    return ChannelwiseCodec(
+def build(cfg: Config | CompactConfig, name: str = "icwem") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
+    return (_compact if isinstance(cfg, CompactConfig) else _authors)(cfg, name)
+
+
+def _authors(cfg, name):
+    analysis, synthesis = tcm.transforms(cfg)
+    return CodecModel(
         analysis,
         synthesis,
-        hyper_analysis,
-        hyper_means,
-        hyper_scales,
-        partial(ChARM, [group], means, scales, aligned=True, name="charm"),
-        pixels=pixels,
-        latents=cfg.latents,
-        hyper_latents=cfg.hyper_latents,
-        y_stride=y_stride,
-        stride=4 * y_stride if cfg.widths else 128,
+        tcm.swin_slices(cfg),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
-        start=principal_start if cfg.widths else None,
+        start=starts.fan_in,
+        stride=tcm.STRIDE,
+        pixels=PixelTransform(cfg.enhancement, KERNEL_SIZES[: cfg.levels], 3, name="pixels"),
+        name=name,
+    )
+
+
+def _compact(cfg, name):
+    pixels = PixelTransform(
+        cfg.enhancement,
+        (3,) * cfg.levels,
+        couplings=2,
+        squeeze=2,
+        centre=0.5,
+        activate=True,
+        name="pixels",
+    )
+    widths, options = (*REPLACED[cfg.levels :], *cfg.widths), dict(centre=0.0, blocks=1)
+    group = Group.convolutions(
+        "y", even_slices(cfg.latents, cfg.slices), widths=(48, 32), kernels=(3, 1, 1)
+    )
+    charm = partial(ChARM, [group], compact_features(cfg.filters), 0, name="charm")
+    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+    y_stride = 2 ** (cfg.levels + len(widths) + 1)
+    return CodecModel(
+        ShortcutAnalysis(widths, cfg.latents, 3, name="analysis", **options),
+        ShortcutSynthesis(widths, 3 * 4**cfg.levels, name="synthesis", **options),
+        ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
+        pixels=pixels,
         name=name,
     )

@@ -12,8 +12,9 @@ Presets `n128` and `n192` are the paper's layers with the widths of CompressAI's
 
 import dataclasses
 
-from tfcodec.models.base import LADDER
-from tfcodec.models.hyperprior import HyperpriorCodec
+from tfcodec.entropy.latents.hyperprior import HyperpriorLatents
+from tfcodec.models import starts
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
@@ -30,57 +31,55 @@ from tfcodec.models.transforms import (
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The paper's."""
+
     filters: int = 192  # N, of the transforms and of z
     latents: int = 320  # M
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
-PRESETS = {
-    "compact": Config(96, 192, widths=(32, 64, 128), lambdas=LADDER, gain_level=16.0),
-    "n128": Config(128, 192),
-    "n192": Config(192, 320),
-}
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 96  # of the hyper networks and of z
+    latents: int = 192  # M
+    widths: tuple[int, ...] = (32, 64, 128)  # of the transforms, see `ShortcutTransform`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
 
 
-def build(cfg, name="mbt2018_mean"):
-    """The codec of a `Config`, weights not yet created."""
-    if cfg.widths:
+PRESETS = {"compact": CompactConfig(), "n128": Config(128, 192), "n192": Config(192, 320)}
+
+
+def build(cfg: Config | CompactConfig, name: str = "mbt2018_mean") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
+    if isinstance(cfg, CompactConfig):
         analysis = ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis")
         synthesis = ShortcutSynthesis(cfg.widths, name="synthesis")
-        hyper_analysis, hyper_synthesis = compact_hyper(cfg)
+        latents, start = compact_hyperprior(cfg.filters, cfg.latents), starts.principal
     else:
         analysis, synthesis = balle_analysis(cfg.filters, cfg.latents), balle_synthesis(cfg.filters)
-        hyper_analysis, hyper_synthesis = paper_hyper(cfg)
-    return HyperpriorCodec(
-        analysis,
-        synthesis,
-        hyper_analysis,
-        hyper_synthesis,
-        latents=cfg.latents,
-        hyper_latents=cfg.filters,
-        lambdas=cfg.lambdas,
-        gain_level=cfg.gain_level,
-        name=name,
-    )
+        latents, start = hyperprior(cfg.filters, cfg.latents), None
+    return CodecModel(analysis, synthesis, latents, cfg.lambdas, cfg.gain_level, start, name=name)
 
 
-def paper_hyper(cfg):
+def hyperprior(n: int, m: int) -> HyperpriorLatents:
     """y to z, and z_hat to log(sigma) and mu, with leaky ReLUs as in CompressAI's port."""
-    n, m = cfg.filters, cfg.latents
-    down = [conv(n, 3), leaky(0.01), down_conv(n, 5), leaky(0.01), down_conv(n, 5)]
-    up = [up_conv(m, 5), leaky(0.01), up_conv(m * 3 // 2, 5), leaky(0.01), conv(2 * m, 3)]
-    return sequential(down, name="hyper_analysis"), sequential(up, name="hyper_synthesis")
+    act = leaky(0.01)
+    down = [conv(n, 3), act, down_conv(n, 5), act, down_conv(n, 5)]
+    up = [up_conv(m, 5), act, up_conv(m * 3 // 2, 5), act, conv(2 * m, 3)]
+    networks = sequential(down, name="hyper_analysis"), sequential(up, name="hyper_synthesis")
+    return HyperpriorLatents(*networks, channels=m, hyper_channels=n)
 
 
-def compact_hyper(cfg):
-    """As `paper_hyper`, with sub-pixel convolutions and a slope that is a power of two.
+def compact_hyperprior(n: int, m: int) -> HyperpriorLatents:
+    """As `hyperprior`, with sub-pixel convolutions and a slope that is a power of two.
 
     Between z and a table index stand only convolutions, leaky ReLUs and additions, so that this
     part can be frozen into integers.
     """
-    n, m = cfg.filters, cfg.latents
-    down = [conv(n, 3), leaky(0.125), down_conv(n, 5), leaky(0.125), down_conv(n, 5)]
-    up = [subpixel(n), leaky(0.125), subpixel(n * 4 // 3), leaky(0.125), conv(2 * m, 3)]
-    return sequential(down, name="hyper_analysis"), sequential(up, name="hyper_synthesis")
+    act = leaky(0.125)
+    down = [conv(n, 3), act, down_conv(n, 5), act, down_conv(n, 5)]
+    up = [subpixel(n), act, subpixel(n * 4 // 3), act, conv(2 * m, 3)]
+    networks = sequential(down, name="hyper_analysis"), sequential(up, name="hyper_synthesis")
+    return HyperpriorLatents(*networks, channels=m, hyper_channels=n)

@@ -15,98 +15,109 @@ import dataclasses
 from functools import partial
 
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
+from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.errors import InputError
-from tfcodec.models.base import LADDER
-from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models import starts
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
     balle_analysis,
     balle_synthesis,
+    compact_features,
     compact_hyper_features,
     conv,
     down_conv,
-    principal_start,
     relu,
     sequential,
     up_conv,
 )
 
+MAPS = 320  # channels of the hyperprior's means and scales, as in TFC's model
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    filters: int = 192  # N
+    """The paper's."""
+
+    filters: int = 192  # N, of the transforms
     latents: int = 320  # M
     slices: int | tuple[int, ...] = 10  # how many even ones, or the channels of each
     support: int = 5  # of the slices, how many a later one sees
     hyper_latents: int = 192  # of z
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
-    wavelet: str = ""  # of wavelet convolutions in the compact transforms; "" for none
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
-PRESETS = {
-    "compact": Config(
-        96,
-        192,
-        slices=(8, 16, 24, 48, 96),
-        hyper_latents=96,
-        widths=(32, 64, 128),
-        lambdas=LADDER,
-        gain_level=16.0,
-    ),
-    "n192": Config(),
-}
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 96  # of the hyper networks
+    latents: int = 192  # M
+    slices: int | tuple[int, ...] = (8, 16, 24, 48, 96)  # as in `Config`
+    support: int = 5  # of the slices, how many a later one sees
+    hyper_latents: int = 96  # of z
+    widths: tuple[int, ...] = (32, 64, 128)  # of the transforms, see `ShortcutTransform`
+    wavelet: str = "none"  # of wavelet convolutions in the transforms, see `transforms.Inside`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
 
 
-def build(cfg, name="ms2020"):
-    """The codec of a `Config`, weights not yet created."""
+PRESETS = {"compact": CompactConfig(), "n192": Config()}
+
+
+def build(cfg: Config | CompactConfig, name: str = "ms2020") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
+    return (_compact if isinstance(cfg, CompactConfig) else _paper)(cfg, name)
+
+
+def _paper(cfg, name):
+    down = [conv(320, 3), relu(), down_conv(256, 5), relu()]
+    down += [down_conv(cfg.hyper_latents, 5, use_bias=False)]
+    up = [up_conv(192, 5), relu(), up_conv(256, 5), relu(), conv(MAPS, 3), relu()]
+    hyper = HyperNetworks(
+        cfg.hyper_latents,
+        sequential(down, name="hyper_analysis"),
+        sequential(up, name="hyper_means"),
+        sequential(up, name="hyper_scales"),
+    )
+    kernels = (5, 5, 3)
+    group = Group(
+        "y", _slices(cfg), (), cfg.support, kernels=kernels, activation="relu", scale="index"
+    )
+    charm = partial(ChARM, [group], MAPS, MAPS, name="charm")
+    return CodecModel(
+        balle_analysis(cfg.filters, cfg.latents),
+        balle_synthesis(cfg.filters),
+        ContextLatents(hyper, charm, cfg.latents),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.fan_in,
+        name=name,
+    )
+
+
+def _compact(cfg, name):
+    group = Group.convolutions(
+        "y", _slices(cfg), support=cfg.support, widths=(96, 96), kernels=(3, 3, 1)
+    )
+    charm = partial(ChARM, [group], compact_features(cfg.filters), 0, name="charm")
+    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+    y_stride = 2 ** (len(cfg.widths) + 1)
+    return CodecModel(
+        ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=cfg.wavelet, name="analysis"),
+        ShortcutSynthesis(cfg.widths, wavelet=cfg.wavelet, name="synthesis"),
+        ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
+        name=name,
+    )
+
+
+def _slices(cfg):
     slices = cfg.slices
     if isinstance(slices, int):
         slices = even_slices(cfg.latents, slices)
     if sum(slices) != cfg.latents:
         raise InputError(f"slices of {sum(slices)} channels do not make {cfg.latents} latents")
-    if cfg.widths:
-        group = Group(
-            "y",
-            slices,
-            support=cfg.support,
-            widths=(96, 96),
-            kernels=(3, 3, 1),
-            activation="leaky",
-            lrp=False,
-            joint=True,
-            scale="log",
-        )
-        analysis = ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=cfg.wavelet, name="analysis")
-        synthesis = ShortcutSynthesis(cfg.widths, wavelet=cfg.wavelet, name="synthesis")
-        hyper_analysis, hyper_means = compact_hyper_features(cfg.filters, cfg.hyper_latents)
-        hyper_scales, means, scales = None, cfg.filters * 4 // 3, 0
-    else:
-        group = Group(
-            "y", slices, support=cfg.support, kernels=(5, 5, 3), activation="relu", scale="index"
-        )
-        analysis, synthesis = balle_analysis(cfg.filters, cfg.latents), balle_synthesis(cfg.filters)
-        down = [conv(320, 3), relu(), down_conv(256, 5), relu()]
-        down += [down_conv(cfg.hyper_latents, 5, use_bias=False)]
-        up = [up_conv(192, 5), relu(), up_conv(256, 5), relu(), conv(320, 3), relu()]
-        hyper_analysis = sequential(down, name="hyper_analysis")
-        hyper_means = sequential(up, name="hyper_means")
-        hyper_scales = sequential(up, name="hyper_scales")
-        means = scales = 320
-    return ChannelwiseCodec(
-        analysis,
-        synthesis,
-        hyper_analysis,
-        hyper_means,
-        hyper_scales,
-        partial(ChARM, [group], means, scales, aligned=True, name="charm"),
-        latents=cfg.latents,
-        hyper_latents=cfg.hyper_latents,
-        y_stride=2 ** (len(cfg.widths) + 1) if cfg.widths else 16,
-        lambdas=cfg.lambdas,
-        gain_level=cfg.gain_level,
-        start=principal_start if cfg.widths else None,
-        name=name,
-    )
+    return slices

@@ -26,20 +26,13 @@ from functools import partial
 import keras
 from keras import ops
 
+from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.entropy.quadtree import Quadtree
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, WideConv2D
 from tfcodec.layers.depthwise import DepthBlock
-from tfcodec.models.base import LADDER
-from tfcodec.models.channelwise import ChannelwiseCodec
-from tfcodec.models.transforms import (
-    conv,
-    down_conv,
-    leaky,
-    principal_components,
-    principal_pair,
-    sequential,
-    subpixel,
-)
+from tfcodec.models.base import LADDER, CodecModel
+from tfcodec.models.starts import principal_components, principal_pair
+from tfcodec.models.transforms import conv, down_conv, leaky, sequential, subpixel
 
 BLOCK = 8  # side of the blocks of pixels that become channels
 STRIDE = 2 * BLOCK  # of y
@@ -75,36 +68,30 @@ PRESETS = {
 }
 
 
-def build(cfg, name="quad"):
+def build(cfg: Config, name: str = "quad") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
-    slope = 0.125  # a power of two, for `freeze`
-    hyper_analysis = sequential(
-        [
-            *(conv(cfg.filters, 3), leaky(slope)),
-            *(down_conv(cfg.filters, 5), leaky(slope)),
-            down_conv(cfg.hyper_latents, 5),
-        ],
-        name="hyper_analysis",
-    )
-    hyper_means = sequential(
-        [subpixel(cfg.filters), leaky(slope), subpixel(cfg.features), leaky(slope)],
-        name="hyper_means",
-    )
-    return ChannelwiseCodec(
+    context = partial(Quadtree, cfg.latents, cfg.features, widths=cfg.step_widths, name="context")
+    return CodecModel(
         BlockAnalysis(cfg.width, cfg.analysis_blocks, cfg.latents, name="analysis"),
         BlockSynthesis(cfg.width, cfg.synthesis_blocks, name="synthesis"),
-        hyper_analysis,
-        hyper_means,
-        None,
-        partial(Quadtree, cfg.latents, cfg.features, widths=cfg.step_widths, name="context"),
-        latents=cfg.latents,
-        hyper_latents=cfg.hyper_latents,
-        y_stride=STRIDE,
-        stride=4 * STRIDE,
+        ContextLatents(hyper_networks(cfg), context, cfg.latents, stride=STRIDE),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
-        start=karhunen_loeve_start,
+        start=karhunen_loeve,
         name=name,
+    )
+
+
+def hyper_networks(cfg: Config) -> HyperNetworks:
+    """y to z [B, H/64, W/64, hyper_latents], z_hat to [B, H/16, W/16, features]."""
+    act = leaky(0.125)  # a power of two, for `freeze`
+    down = [conv(cfg.filters, 3), act, down_conv(cfg.filters, 5), act]
+    down += [down_conv(cfg.hyper_latents, 5)]
+    up = [subpixel(cfg.filters), act, subpixel(cfg.features), act]
+    return HyperNetworks(
+        cfg.hyper_latents,
+        sequential(down, name="hyper_analysis"),
+        sequential(up, name="hyper_means"),
     )
 
 
@@ -178,16 +165,16 @@ def _change_of_basis():
     return keras.layers.Conv2D(3 * BLOCK**2, 1, name="pca", **options)
 
 
-def karhunen_loeve_start(analysis, synthesis, x):
+def karhunen_loeve(model: CodecModel, x) -> None:
     """Sets `pca` and `linear` to the principal components of pictures, the synthesis' to their
-    transposes.
+    transposes; then the rates.
 
-    Args:
-        analysis, synthesis: a built `BlockAnalysis` and its `BlockSynthesis`.
-        x: float32 [B, H, W, 3] in [0, 1], sides multiples of 16; some 100 crops of pictures.
+    x: float32 [B, H, W, 3] in [0, 1], sides multiples of 16; some 100 crops of pictures.
     """
+    analysis, synthesis = model.analysis_transform, model.synthesis_transform
     blocks = ops.convert_to_numpy(ops.space_to_depth(x - 0.5, BLOCK))
     basis = principal_components(blocks).astype("float32")
     analysis.pca.kernel.assign(basis[None, None])
     synthesis.pca.kernel.assign(basis.T[None, None])
     principal_pair(analysis.linear, synthesis.linear, blocks @ basis)
+    model.start_rates(x)

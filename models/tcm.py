@@ -15,75 +15,90 @@ import dataclasses
 from functools import partial
 
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
+from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.tcm import TCMBlock
-from tfcodec.models.base import LADDER
-from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models import starts
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
+    compact_features,
     compact_hyper_features,
-    principal_start,
     sequential,
 )
 
 HEAD_DIMS = (8, 16, 32)  # of the stages at H/2, H/4 and H/8
+STRIDE = 128  # windows of 8 at H/16, and of 4 at H/32
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The authors'."""
+
     filters: int = 128  # N, of each branch
     latents: int = 320  # M
     slices: int = 5
     hyper_latents: int = 192  # of z
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
-PRESETS = {
-    "compact": Config(
-        96, 192, slices=4, hyper_latents=96, widths=(32, 64, 128), lambdas=LADDER, gain_level=16.0
-    ),
-    "n64": Config(64),
-    "n96": Config(96),
-    "n128": Config(128),
-}
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 96  # of the hyper networks
+    latents: int = 192  # M
+    slices: int = 4
+    hyper_latents: int = 96  # of z
+    widths: tuple[int, ...] = (32, 64, 128)  # of the transforms, see `ShortcutTransform`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
 
 
-def build(cfg, name="tcm"):
-    """The codec of a `Config`, weights not yet created."""
-    slices = even_slices(cfg.latents, cfg.slices)
-    if cfg.widths:
-        options = dict(blocks=2, attention=True)
-        analysis = ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options)
-        synthesis = ShortcutSynthesis(cfg.widths, name="synthesis", **options)
-        hyper_analysis, hyper_means = compact_hyper_features(cfg.filters, cfg.hyper_latents)
-        hyper_scales, means, scales = None, cfg.filters * 4 // 3, 0
-        group = Group(
-            "y", slices, widths=(96, 64), activation="leaky", lrp=False, joint=True, scale="log"
-        )
-    else:
-        analysis, synthesis = transforms(cfg)
-        hyper_analysis, hyper_means, hyper_scales = hyper_transforms(cfg)
-        means = scales = cfg.latents
-        group = Group("y", slices, attention="swin")
-    return ChannelwiseCodec(
+PRESETS = {"compact": CompactConfig(), "n64": Config(64), "n96": Config(96), "n128": Config(128)}
+
+
+def build(cfg: Config | CompactConfig, name: str = "tcm") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
+    return (_compact if isinstance(cfg, CompactConfig) else _authors)(cfg, name)
+
+
+def _authors(cfg, name):
+    analysis, synthesis = transforms(cfg)
+    return CodecModel(
         analysis,
         synthesis,
-        hyper_analysis,
-        hyper_means,
-        hyper_scales,
-        partial(ChARM, [group], means, scales, aligned=True, name="charm"),
-        latents=cfg.latents,
-        hyper_latents=cfg.hyper_latents,
-        y_stride=2 ** (len(cfg.widths) + 1) if cfg.widths else 16,
-        # Windows of 8 at H/16, and of 4 at H/32; the compact ones of 8 at H/8.
-        stride=64 if cfg.widths else 128,
+        swin_slices(cfg),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
-        start=principal_start if cfg.widths else None,
+        start=starts.fan_in,
+        stride=STRIDE,
+        name=name,
+    )
+
+
+def swin_slices(cfg) -> ContextLatents:
+    """The authors' entropy model; ICWEM's too."""
+    group = Group("y", even_slices(cfg.latents, cfg.slices), attention="swin")
+    # The model's stride fits the attention's windows.
+    charm = partial(ChARM, [group], cfg.latents, cfg.latents, aligned=True, name="charm")
+    return ContextLatents(hyper_networks(cfg), charm, cfg.latents)
+
+
+def _compact(cfg, name):
+    options = dict(blocks=2, attention=True)  # windows of 8 at H/8
+    group = Group.convolutions("y", even_slices(cfg.latents, cfg.slices), widths=(96, 64))
+    charm = partial(ChARM, [group], compact_features(cfg.filters), 0, name="charm")
+    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+    y_stride = 2 ** (len(cfg.widths) + 1)
+    return CodecModel(
+        ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
+        ShortcutSynthesis(cfg.widths, name="synthesis", **options),
+        ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
         name=name,
     )
 
@@ -106,13 +121,17 @@ def transforms(cfg):
     return sequential(down, name="analysis"), sequential(up, name="synthesis")
 
 
-def hyper_transforms(cfg):
-    """(hyper_analysis, hyper_means, hyper_scales): y to z [B, H/64, W/64, 192], z_hat to maps."""
+def hyper_networks(cfg) -> HyperNetworks:
+    """y to z [B, H/64, W/64, 192], z_hat to two maps [B, H/16, W/16, M]."""
     trunk, exact = 2 * cfg.filters, dict(dtype="float32")
     pair = blocks(32, 4, **exact)
     down = [partial(ResidualBlockDown, trunk, **exact), *pair]
     down += [partial(DownConv2D, cfg.hyper_latents, 3, **exact)]
     up = [partial(ResidualBlockUp, trunk, **exact), *pair]
     up += [partial(SubpixelConv2D, cfg.latents, **exact)]
-    names = ("hyper_means", "hyper_scales")
-    return sequential(down, name="hyper_analysis"), *(sequential(up, name=n) for n in names)
+    return HyperNetworks(
+        cfg.hyper_latents,
+        sequential(down, name="hyper_analysis"),
+        sequential(up, name="hyper_means"),
+        sequential(up, name="hyper_scales"),
+    )

@@ -10,26 +10,27 @@ The lower chain is linear and starts orthonormal: a wavelet-like transform of th
 into 2x2 convolutions, whose energy compaction the upper chain refines (the idea of AuxT, Li et al.,
 "On Disentangled Training for Nonlinear Transform in Learned Image Compression", ICLR 2025). Widths
 grow as the resolution falls, so that most parameters sit where they cost least. The last
-convolution of the upper chain starts at zero and `principal_start` sets the lower chain to the
+convolution of the upper chain starts at zero and `starts.principal` sets the lower chain to the
 principal components of the training pictures: training begins at a linear transform codec, not at
 noise.
 """
 
+import dataclasses
 from functools import partial
+from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
+from tfcodec.entropy.latents.hyperprior import HyperNetworks
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.residual import ResidualBlock
 from tfcodec.layers.tcm import TCMBlock
-from tfcodec.layers.watch import watching
 from tfcodec.layers.weconv import wavelet_conv
 
 
-def sequential(layers, name):
+def sequential(layers: list, name: str) -> keras.Sequential:
     """`keras.Sequential` of layers given as classes or partials of them, named by position.
 
     Keras numbers unnamed layers over the whole process, which would make a variable's path, by
@@ -41,55 +42,75 @@ def sequential(layers, name):
     return model
 
 
-def balle_analysis(filters, latents):
+def balle_analysis(filters: int, latents: int) -> keras.Sequential:
     """[B, H, W, 3] to y [B, H/16, W/16, latents] (Balle et al., ICLR 2018, Fig. 4)."""
     stage = [partial(DownConv2D, filters, 5), GDN]
     last = partial(DownConv2D, latents, 5, dtype="float32")
     return sequential([*stage, *stage, *stage, last], name="analysis")
 
 
-def balle_synthesis(filters):
+def balle_synthesis(filters: int) -> keras.Sequential:
     """y_hat [B, H/16, W/16, M] to [B, H, W, 3]: the analysis mirrored."""
     stage = [partial(UpConv2D, filters, 5), partial(GDN, inverse=True)]
     last = partial(UpConv2D, 3, 5, dtype="float32")
     return sequential([*stage, *stage, *stage, last], name="synthesis")
 
 
+class Sum:
+    """Transforms side by side whose outputs, tensors or pairs of them, are added.
+
+    Args: layers: Keras layers, the main one first.
+    """
+
+    def __init__(self, *layers: keras.layers.Layer):
+        self.layers = layers
+
+    def __call__(self, x: Any) -> Any:
+        first, *others = (layer(x) for layer in self.layers)
+        for other in others:
+            if isinstance(first, (tuple, list)):
+                first = tuple(a + b for a, b in zip(first, other, strict=True))
+            else:
+                first = first + other
+        return first
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """What a `ShortcutTransform` has inside.
+
+    centre: what is subtracted from pictures and added to them, 0.5 for pixels.
+    blocks: residual blocks at the coarsest of the widths.
+    wavelet: a wavelet convolution in place of each GDN (WeConvene), or "none".
+    levels: of the wavelet, see `weconv.wavelet_conv`.
+    attention: `TCMBlock`s in place of residual blocks, alternately shifted.
+    """
+
+    centre: float = 0.5
+    blocks: int = 0
+    wavelet: str = "none"
+    levels: int | None = None
+    attention: bool = False
+
+
 class ShortcutTransform(keras.layers.Layer):
     """Abstract: stages of the upper and the lower chain in the module's docstring.
 
-    Args of the subclasses, beside their own:
-        widths: channels at H/2, H/4, .. between the stages: s = len(widths) + 1.
-        centre: what is subtracted from pictures and added to them, 0.5 for pixels.
-        blocks: residual blocks at the coarsest of the widths.
-        wavelet: a wavelet convolution in place of each GDN (WeConvene); "" for none.
-        levels: of the wavelet, see `weconv.wavelet_conv`.
-        attention: `TCMBlock`s in place of residual blocks, alternately shifted.
     Args:
         conv, shortcut: of the chains, called with a stage's filters and options of a convolution.
         filters: channels after each stage; all but the last end in a normalization.
         norm: "gdn" or "igdn".
         own: the subclass's own arguments by name.
+        widths: channels at H/2, H/4, .. between the stages: s = len(widths) + 1.
+        options: fields of `Inside`, and of every layer.
     """
 
-    def __init__(
-        self,
-        conv,
-        shortcut,
-        filters,
-        norm,
-        own,
-        widths,
-        centre=0.5,
-        blocks=0,
-        wavelet="",
-        levels=None,
-        attention=False,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.own, self.widths, self.centre, self.blocks = own, tuple(widths), centre, blocks
-        self.wavelet, self.levels, self.attention = wavelet, levels, attention
+    def __init__(self, conv, shortcut, filters, norm, own, widths, **options):
+        names = [field.name for field in dataclasses.fields(Inside)]
+        inside = Inside(**{name: options.pop(name) for name in names if name in options})
+        super().__init__(**options)
+        self.own, self.inside, self.widths = own, inside, tuple(widths)
+        self.centre = inside.centre
         inner = len(filters) - 1
         # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
         # tell 254 from 255.
@@ -110,11 +131,12 @@ class ShortcutTransform(keras.layers.Layer):
             for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
         ]
         self.norms = [
-            _normalization(f, wavelet, levels, norm, self.dtype_policy, k)
+            _normalization(f, inside, norm, self.dtype_policy, k)
             for k, f in enumerate(filters[:-1])
         ]
         self.refine = [
-            _refinement(self.widths[-1], attention, self.dtype_policy, k) for k in range(blocks)
+            _refinement(self.widths[-1], inside.attention, self.dtype_policy, k)
+            for k in range(inside.blocks)
         ]
 
     def stage(self, k, x, linear):
@@ -123,7 +145,7 @@ class ShortcutTransform(keras.layers.Layer):
         x = self.convs[k](x)
         if k == len(self.norms):
             return x + linear, linear
-        if self.wavelet:
+        if self.inside.wavelet != "none":
             x = ops.leaky_relu(x, 0.125)
         return self.norms[k](x) + linear, linear
 
@@ -134,16 +156,8 @@ class ShortcutTransform(keras.layers.Layer):
         return x
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            **self.own,
-            "widths": self.widths,
-            "centre": self.centre,
-            "blocks": self.blocks,
-            "wavelet": self.wavelet,
-            "levels": self.levels,
-            "attention": self.attention,
-        }
+        inside = dataclasses.asdict(self.inside)
+        return {**super().get_config(), **self.own, "widths": self.widths, **inside}
 
 
 class ShortcutAnalysis(ShortcutTransform):
@@ -191,13 +205,14 @@ class ShortcutSynthesis(ShortcutTransform):
         return x + self.centre
 
 
-def _normalization(filters, wavelet, levels, norm, policy, k):
+def _normalization(filters, inside, norm, policy, k):
     """GDN or its inverse, or the wavelet convolution that ends in it."""
-    if not wavelet:
+    if inside.wavelet == "none":
         return GDN(inverse=norm == "igdn", order=1, dtype=policy, name=f"{norm}{k}")
     # High bands are sparse: 1x1 kernels, in both kinds of wavelet convolution.
     options = dict(high_kernel=1, order=1, aligned=True)
-    return wavelet_conv(filters, wavelet, levels, norm, policy, f"weconv{k}", **options)
+    name, wavelet, levels = f"weconv{k}", inside.wavelet, inside.levels
+    return wavelet_conv(filters, wavelet, levels, norm, policy, name, **options)
 
 
 def _refinement(filters, attention, policy, k):
@@ -207,107 +222,43 @@ def _refinement(filters, attention, policy, k):
     return ResidualBlock(filters, slope=0.125, dtype=policy, name=name)
 
 
-def principal_start(analysis, synthesis, x):
-    """Sets the linear chains to the principal components of pictures, stage by stage.
-
-    Each stage takes 2x2 blocks of the one before it onto their leading components; the synthesis
-    gets the transposes, so that together they are a projection. Channels beyond the size of a block
-    start at zero.
-
-    Args:
-        analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
-        x: float32 [B, H, W, C], what the analysis takes, sides multiples of 2^s; some 100 crops of
-            pictures are enough.
-    Returns: the analysis's linear chain of x, float32 [B, H/2^s, W/2^s, latents].
-    """
-    linear = np.float32(x) - analysis.centre
-    for down, up in zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True):
-        linear = principal_pair(down, up, linear)
-    return linear
-
-
-def principal_pair(down, up, x):
-    """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/2, W/2, filters].
-
-    Args: down: a 2x2 `DownConv2D`; up: the 1x1 `SubpixelConv2D` that undoes it.
-    """
-    blocks = ops.convert_to_numpy(ops.space_to_depth(x, 2))  # [.., row, column, channel]
-    components = principal_components(blocks)
-    basis = np.zeros([len(components), down.filters], np.float32)
-    kept = min(basis.shape)
-    basis[:, :kept] = components[:, :kept]
-    down.kernel.assign(basis.reshape(2, 2, -1, down.filters))
-    up.conv.kernel.assign(basis.T[None, None])
-    return blocks @ basis
-
-
-def principal_components(x):
-    """Orthogonal [C, C], float64: the principal components of x [.., C] in columns, the strongest
-    first. The mean is not taken away."""
-    flat = np.reshape(x, [-1, x.shape[-1]])
-    return np.linalg.eigh(np.float64(flat.T) @ flat)[1][:, ::-1]
-
-
-def unit_start(network, x):
-    """Scales each convolution of a transform so that its output has unit variance at the start.
-
-    Layer by layer, as data passes (Mishkin and Matas, "All You Need Is a Good Init", ICLR 2016).
-    Without it, deep residual transforms with inverse GDNs, which grow as the square, begin with
-    pictures of 10^7, and those without gains with latents that the rate flattens to zero.
-
-    Args:
-        network: a built transform whose biases are still zero.
-        x: its input, a tensor or a pair of them.
-    Returns: the network's output, as it is scaled now.
-    """
-
-    def scale(layer, inputs, output):
-        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
-            return None
-        deviation = float(ops.std(ops.cast(output, "float32")))
-        layer.kernel.assign(layer.kernel / max(deviation, 1e-6))
-        return output / max(deviation, 1e-6)  # linear, without a bias: as if called again
-
-    with watching(scale):
-        network(x)
-    return network(x)
-
-
 # Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32
 # whatever the policy: rates hang on it.
 
 
-def conv(filters, kernel_size):
+def conv(filters: int, kernel_size: int) -> partial:
     """Convolution of stride 1."""
     return partial(keras.layers.Conv2D, filters, kernel_size, padding="same", dtype="float32")
 
 
-def down_conv(filters, kernel_size, use_bias=True):
+def down_conv(filters: int, kernel_size: int, use_bias: bool = True) -> partial:
     """Convolution of stride 2."""
     return partial(DownConv2D, filters, kernel_size, use_bias=use_bias, dtype="float32")
 
 
-def up_conv(filters, kernel_size):
+def up_conv(filters: int, kernel_size: int) -> partial:
     """Transposed convolution of stride 2."""
     return partial(UpConv2D, filters, kernel_size, dtype="float32")
 
 
-def subpixel(filters):
+def subpixel(filters: int) -> partial:
     """Sub-pixel 3x3 convolution of factor 2."""
     return partial(SubpixelConv2D, filters, dtype="float32")
 
 
-def relu():
+def relu() -> partial:
     """ReLU."""
     return partial(keras.layers.ReLU, dtype="float32")
 
 
-def leaky(slope):
+def leaky(slope: float) -> partial:
     """Leaky ReLU."""
     return partial(keras.layers.LeakyReLU, negative_slope=slope, dtype="float32")
 
 
-def estimator(widths, outputs, slope, name, use_bias=False):
+def estimator(
+    widths: tuple[int, ...], outputs: int, slope: float, name: str, use_bias: bool = False
+) -> keras.Sequential:
     """1x1 convolutions from all that is known of a latent to `outputs` numbers of its prior.
 
     use_bias: of the last one; the papers' have none.
@@ -319,15 +270,21 @@ def estimator(widths, outputs, slope, name, use_bias=False):
     return sequential([*layers, last], name=name)
 
 
-def compact_hyper_features(filters, hyper_latents):
-    """(hyper analysis, hyper synthesis) of the `compact` presets with a channel-wise model.
+def compact_hyper_features(filters: int, hyper_latents: int) -> HyperNetworks:
+    """The hyper networks of the `compact` presets with a channel-wise model.
 
     As `mbt2018_mean.compact_hyper`, but the synthesis ends in features for the slices' nets:
-    z_hat [B, h, w, hyper_latents] to [B, 4 h, 4 w, 4/3 filters].
+    z_hat [B, h, w, hyper_latents] to [B, 4 h, 4 w, compact_features(filters)].
     """
     down = [conv(filters, 3), leaky(0.125), down_conv(filters, 5), leaky(0.125)]
-    up = [subpixel(filters), leaky(0.125), subpixel(filters * 4 // 3), leaky(0.125)]
-    return (
+    up = [subpixel(filters), leaky(0.125), subpixel(compact_features(filters)), leaky(0.125)]
+    return HyperNetworks(
+        hyper_latents,
         sequential([*down, down_conv(hyper_latents, 5)], name="hyper_analysis"),
         sequential(up, name="hyper_means"),
     )
+
+
+def compact_features(filters: int) -> int:
+    """Channels of the features that `compact_hyper_features` of so many filters gives."""
+    return filters * 4 // 3

@@ -16,23 +16,26 @@ import dataclasses
 from functools import partial
 
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
+from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.wavelet import Bands
 from tfcodec.layers.weconv import WeConvDown, WeConvUp
-from tfcodec.models.base import LADDER
-from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models import starts
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
+    compact_features,
     compact_hyper_features,
-    principal_start,
     sequential,
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The authors'."""
+
     filters: int = 128  # N
     latents: int = 320  # M, of y; the low band has as many channels, the high bands 3 M
     low_slices: int = 5
@@ -40,80 +43,87 @@ class Config:
     hyper_latents: int = 192  # of z
     wavelet: str = "haar"  # or "5/3", "9/7"; "taps" for a checkpoint's own filters
     slice_widths: tuple[int, ...] = (224, 128)  # of the slices' nets
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the paper's
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
-PRESETS = {
-    "compact": Config(
-        *(48, 48, 3, 3, 48),
-        slice_widths=(64, 48),
-        widths=(24, 72),
-        lambdas=LADDER,
-        gain_level=8.0,
-    ),
-    "n128": Config(),
-}
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 48  # of the hyper networks
+    latents: int = 48  # M, as in `Config`
+    low_slices: int = 3
+    high_slices: int = 3
+    hyper_latents: int = 48  # of z
+    wavelet: str = "haar"  # or "5/3", "9/7"
+    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
+    widths: tuple[int, ...] = (24, 72)  # of the transforms, see `ShortcutTransform`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 8.0
 
 
-def build(cfg, name="weconvene"):
-    """The codec of a `Config`, weights not yet created."""
-    low, high = (
-        even_slices(cfg.latents, cfg.low_slices),
-        even_slices(3 * cfg.latents, cfg.high_slices),
-    )
-    if cfg.widths:
-        shared = dict(
-            widths=cfg.slice_widths, activation="leaky", lrp=False, joint=True, scale="log"
-        )
+PRESETS = {"compact": CompactConfig(), "n128": Config()}
+
+
+def build(cfg: Config | CompactConfig, name: str = "weconvene") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
+    low = even_slices(cfg.latents, cfg.low_slices)
+    high = even_slices(3 * cfg.latents, cfg.high_slices)
+    bands, after = Bands(cfg.wavelet, name="bands"), dict(given=("low",), widths=cfg.slice_widths)
+    if isinstance(cfg, CompactConfig):
         groups = [
-            Group("low", low, **shared),
-            Group("high", high, given=("low",), kernels=(3, 1, 1), **shared),
+            Group.convolutions("low", low, widths=cfg.slice_widths),
+            Group.convolutions("high", high, kernels=(3, 1, 1), **after),
         ]
-    else:
-        groups = [
-            Group("low", low, widths=cfg.slice_widths, attention="residual"),
-            Group("high", high, given=("low",), widths=cfg.slice_widths, attention="residual"),
-        ]
-    return wavelet_codec(cfg, groups, Bands(cfg.wavelet, name="bands"), levels=None, name=name)
+        return compact_codec(cfg, groups, bands, None, name)
+    groups = [
+        Group("low", low, widths=cfg.slice_widths, attention="residual"),
+        Group("high", high, attention="residual", **after),
+    ]
+    return wavelet_codec(cfg, groups, bands, None, name)
 
 
-def wavelet_codec(cfg, groups, bands, levels, name):
-    """The codec around a table of groups; 3DM-WeConvene's too.
+# Both are 3DM-WeConvene's too. levels: None for `WeConv` in the transforms, else of `WeConv3D`.
 
-    levels: None for `WeConv` in the transforms, else those of `WeConv3D`.
-    """
-    if cfg.widths:
-        options = dict(wavelet=cfg.wavelet, levels=levels)
-        analysis = ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options)
-        synthesis = ShortcutSynthesis(cfg.widths, name="synthesis", **options)
-        hyper_analysis, hyper_means = compact_hyper_features(cfg.filters, cfg.hyper_latents)
-        hyper_scales, means, scales = None, cfg.filters * 4 // 3, 0
-        y_stride = 2 ** (len(cfg.widths) + 1)
-        # z, or the last wavelet convolution, whichever is coarser.
-        stride = max(8 * y_stride, 2 ** (len(cfg.widths) + (1 if levels is None else levels)))
-    else:
-        analysis, synthesis = transforms(cfg, levels)
-        hyper_analysis, hyper_means, hyper_scales = hyper_transforms(cfg, levels)
-        means = scales = cfg.latents
-        # The hyper analysis has a wavelet convolution at H/32.
-        y_stride, stride = 8, 32 * 2 ** (1 if levels is None else levels)
-    return ChannelwiseCodec(
+
+def wavelet_codec(
+    cfg, groups: list[Group], bands: Bands, levels: int | None, name: str
+) -> CodecModel:
+    """The authors' codec around a table of groups."""
+    analysis, synthesis = transforms(cfg, levels)
+    charm = partial(ChARM, groups, cfg.latents, cfg.latents, aligned=True, name="charm")
+    latents = ContextLatents(hyper_networks(cfg, levels), charm, cfg.latents, bands, stride=8)
+    # The hyper analysis has a wavelet convolution at H/32.
+    stride = 32 * 2 ** (1 if levels is None else levels)
+    return CodecModel(
         analysis,
         synthesis,
-        hyper_analysis,
-        hyper_means,
-        hyper_scales,
-        partial(ChARM, groups, means, scales, aligned=True, name="charm"),
-        bands=bands,
-        latents=cfg.latents,
-        hyper_latents=cfg.hyper_latents,
-        y_stride=y_stride,
-        stride=stride,
+        latents,
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
-        start=principal_start if cfg.widths else None,
+        start=starts.fan_in,
+        stride=stride,
+        name=name,
+    )
+
+
+def compact_codec(
+    cfg, groups: list[Group], bands: Bands, levels: int | None, name: str
+) -> CodecModel:
+    """The codec with compact transforms around a table of groups."""
+    options = dict(wavelet=cfg.wavelet, levels=levels)
+    charm = partial(ChARM, groups, compact_features(cfg.filters), 0, name="charm")
+    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+    y_stride = 2 ** (len(cfg.widths) + 1)
+    # z, or the last wavelet convolution, whichever is coarser.
+    stride = max(8 * y_stride, 2 ** (len(cfg.widths) + (1 if levels is None else levels)))
+    return CodecModel(
+        ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
+        ShortcutSynthesis(cfg.widths, name="synthesis", **options),
+        ContextLatents(hyper, charm, cfg.latents, bands, stride=y_stride),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
+        stride=stride,
         name=name,
     )
 
@@ -131,14 +141,17 @@ def transforms(cfg, levels):
     return sequential(analysis, name="analysis"), sequential(synthesis, name="synthesis")
 
 
-def hyper_transforms(cfg, levels):
-    """(hyper_analysis, hyper_means, hyper_scales): all bands of y to z [B, H/64, W/64, 192], and
-    z_hat to two maps [B, H/16, W/16, M]."""
+def hyper_networks(cfg, levels: int | None) -> HyperNetworks:
+    """All bands of y to z [B, H/64, W/64, 192], and z_hat to two maps [B, H/16, W/16, M]."""
     n, exact = cfg.filters, dict(dtype="float32")
     blocks = [partial(ResidualBlock, n, **exact)] * 3
     down = [partial(WeConvDown, n, cfg.wavelet, levels, **exact), *blocks]
     down += [partial(DownConv2D, cfg.hyper_latents, 3, **exact)]
     up = [partial(WeConvUp, n, cfg.wavelet, levels, **exact), *blocks]
     up += [partial(SubpixelConv2D, cfg.latents, **exact)]
-    names = ("hyper_means", "hyper_scales")
-    return sequential(down, name="hyper_analysis"), *(sequential(up, name=n) for n in names)
+    return HyperNetworks(
+        cfg.hyper_latents,
+        sequential(down, name="hyper_analysis"),
+        sequential(up, name="hyper_means"),
+        sequential(up, name="hyper_scales"),
+    )

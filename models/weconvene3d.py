@@ -16,12 +16,14 @@ import dataclasses
 
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.wavelet import Bands
-from tfcodec.models.base import LADDER
-from tfcodec.models.weconvene import wavelet_codec
+from tfcodec.models.base import LADDER, CodecModel
+from tfcodec.models.weconvene import compact_codec, wavelet_codec
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+    """The paper's, as far as it says."""
+
     filters: int = 128  # N
     latents: int = 320  # M, of y
     low_slices: int = 4
@@ -29,34 +31,40 @@ class Config:
     wavelet: str = "9/7"  # or "5/3", "haar"
     levels: int = 2  # spatial levels of the convolutions
     slice_widths: tuple[int, ...] = (224, 128)  # of the slices' nets
-    widths: tuple[int, ...] = ()  # of the compact transforms; empty for the full ones
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
 
 
-PRESETS = {
-    "compact": Config(
-        *(48, 48, 3, 48),
-        slice_widths=(64, 48),
-        widths=(24, 96),
-        lambdas=LADDER,
-        gain_level=8.0,
-    ),
-    "n128": Config(),
-}
+@dataclasses.dataclass(frozen=True)
+class CompactConfig:
+    filters: int = 48  # of the hyper networks
+    latents: int = 48  # M, of y
+    low_slices: int = 3
+    hyper_latents: int = 48  # of z
+    wavelet: str = "9/7"  # or "5/3", "haar"
+    levels: int = 2  # spatial levels of the convolutions
+    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
+    widths: tuple[int, ...] = (24, 96)  # of the transforms, see `ShortcutTransform`
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 8.0
 
 
-def build(cfg, name="weconvene3d"):
-    """The codec of a `Config`, weights not yet created."""
+PRESETS = {"compact": CompactConfig(), "n128": Config()}
+
+
+def build(cfg: Config | CompactConfig, name: str = "weconvene3d") -> CodecModel:
+    """The codec of a configuration, weights not yet created."""
     low, high = even_slices(cfg.latents, cfg.low_slices), (cfg.latents,) * 3
-    given = dict(given=("low",), kernels=(1, 1, 1))
-    if cfg.widths:
-        shared = dict(
-            widths=cfg.slice_widths, activation="leaky", lrp=False, joint=True, scale="log"
-        )
-        groups = [Group("low", low, **shared), Group("high", high, **given, **shared)]
-    else:
-        groups = [Group("low", low, widths=cfg.slice_widths, attention="residual")]
-        groups += [Group("high", high, widths=cfg.slice_widths, **given)]
     bands = Bands(cfg.wavelet, channels=True, name="bands")
-    return wavelet_codec(cfg, groups, bands, levels=cfg.levels, name=name)
+    after = dict(given=("low",), kernels=(1, 1, 1), widths=cfg.slice_widths)
+    if isinstance(cfg, CompactConfig):
+        groups = [
+            Group.convolutions("low", low, widths=cfg.slice_widths),
+            Group.convolutions("high", high, **after),
+        ]
+        return compact_codec(cfg, groups, bands, cfg.levels, name)
+    groups = [
+        Group("low", low, widths=cfg.slice_widths, attention="residual"),
+        Group("high", high, **after),
+    ]
+    return wavelet_codec(cfg, groups, bands, cfg.levels, name)

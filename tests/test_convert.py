@@ -98,12 +98,12 @@ def _assert_near(found, expected, share=0.999):
 
 def _check_parity(source, model, reference):
     values, x, rung = reference.values, reference.picture(), np.zeros([1], np.float32)
-    y = np.array(model.transform(x if model.pixels is None else model.pixels(x)))
+    y = np.array(model.to_y(x, rung))
     scale = np.abs(values["para_y"]).max()
     assert np.abs(y[..., :8] - values["para_y"]).max() < 1e-4 * scale
     assert abs(y.sum(dtype=np.float64) - values["para_y_sum"]) < 1e-4 * np.abs(y).sum()
 
-    meter = Listener(model.analysis(x, rung), [part["name"] for part in model.parts])
+    meter = Listener(model.analysis(x, rung), [part.name for part in model.parts])
     y_hat = walk(model, meter)
     suffix = convert.SUFFIXES[meter.names[1]]
     mu, sigma = np.concatenate(meter.mu, -1), np.concatenate(meter.sigma, -1)

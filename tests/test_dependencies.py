@@ -145,14 +145,9 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_LINES_OF_A_FOLDER = 
 LARGER = {
     "tfcodec.layers": "eighteen ideas, each a file of its own",
     "tfcodec.training": "one subject, with a compiled step for each of two backends",
-    "tfcodec.models.octave": "composition takes its codec apart",
-    "tfcodec.models": "composition takes the codecs apart",
     "tfcodec.exports.write.write": "model, preset and config become one value",
     "tfcodec.serving.coder._bisect": "the state of a loop",
     "tfcodec.coding.arithmetic.decode": "the state of a loop, in a compiled function",
-    "tfcodec.models.channelwise.__init__": "composition takes its codec apart",
-    "tfcodec.models.hyperprior.__init__": "composition takes its codec apart",
-    "tfcodec.models.transforms.__init__": "its own, and those of two subclasses",
 }
 
 

@@ -44,7 +44,7 @@ def test_the_map_holds_the_bits_of_the_file(script, tiny):
     rgb = picture()
     encoded = tiny.encode(pictures.from_array(rgb), 6)
     parts = script.measure(tiny, rgb, encoded.rung)
-    heat = script.bit_map(parts, [p["stride"] for p in tiny.exported.parts], *rgb.shape[:2])
+    heat = script.bit_map(parts, [p.stride for p in tiny.exported.parts], *rgb.shape[:2])
     total = sum(part["bits"].sum() for part in parts)
     assert heat.shape == rgb.shape[:2] and heat.sum() == pytest.approx(total)
     packed = container.unpack(encoded.data)

@@ -196,11 +196,11 @@ def _unused(model, name):
     from tfcodec.layers.weconv import WeConvDown
 
     if re.search(r"(^|\.)(dwt\.w_(ll|lh|hl|hh)|idwt\.filters)$", name):
-        return getattr(model, "bands", None) is not None  # Haar: nothing to convert
+        return model.latents.bands is not None  # Haar: nothing to convert
     found = re.fullmatch(r"(g_a|h_a)\.(\d+)\.conv2\.(weight|bias)", name)
     if not found:
         return False
-    net = model.transform if found[1] == "g_a" else model.hyper_analysis
+    net = model.analysis_transform if found[1] == "g_a" else model.latents.hyper_analysis
     k = int(found[2])
     return k < len(net.layers) and isinstance(net.layers[k], WeConvDown)
 
@@ -209,23 +209,23 @@ def _unused(model, name):
 
 
 def tensors(model: Any) -> Iterator[Tensor]:
-    """A `Tensor` for each weight of a `ChannelwiseCodec` of the papers' sizes."""
+    """A `Tensor` for each weight of a codec of the papers' sizes with `ContextLatents`."""
     nets = {
-        "g_a": model.transform,
-        "g_s": model.inverse_transform,
-        "h_a": model.hyper_analysis,
-        "h_mean_s": model.hyper_means,
-        "h_scale_s": model.hyper_scales,
+        "g_a": model.analysis_transform,
+        "g_s": model.synthesis_transform,
+        "h_a": model.latents.hyper_analysis,
+        "h_mean_s": model.latents.hyper_means,
+        "h_scale_s": model.latents.hyper_scales,
     }
     for name, net in nets.items():
         yield from net_tensors(net, name)
-    if model.bands is not None:
-        yield from _of_layer(model.bands.transform, "")
+    if model.latents.bands is not None:
+        yield from _of_layer(model.latents.bands.transform, "")
     if model.pixels is not None:
         yield from _of_layer(model.pixels.enhance, "enh.forw_enh")
         yield from _of_layer(model.pixels.network, "inv")
         yield from _of_layer(model.pixels.restore, "enh.back_enh")
-    charm = model.context
+    charm = model.latents.context
     for (g, i), layer in zip(charm.order, charm.slices, strict=True):
         suffix = SUFFIXES[charm.groups[g].name]
         for statistic in ("mean", "scale"):
@@ -235,7 +235,7 @@ def tensors(model: Any) -> Iterator[Tensor]:
             prefix = {"lrp": "lrp"}.get(net, f"cc_{net}")
             for k, conv in enumerate(getattr(layer, net).convs):
                 yield from _of_layer(conv, f"{prefix}_transforms{suffix}.{i}.{2 * k}")
-    prior = model.prior
+    prior = model.latents.prior
     for names, values in (
         ("matrices", prior.matrices),
         ("biases", prior.biases),

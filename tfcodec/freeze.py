@@ -8,18 +8,17 @@ stay as they are.
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
 from tfcodec.coding.format import PROFILE_FLOAT32, padded
 from tfcodec.entropy.factorized import FactorizedPrior
-from tfcodec.entropy.walk import TablePrior
+from tfcodec.entropy.walk import CODINGS, CodedPrior, LatentShapes
 from tfcodec.errors import InputError, ModelError, NotFreezable
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof, specification
-from tfcodec.exports import installed, loaded, rebuild, write
+from tfcodec.exports import installed, rebuild, write
 from tfcodec.exports.weights import form_of
 
 MEDIAN_BITS = 8  # medians of z in 1/256, so that z_hat is exact in float32 up to 2^15
@@ -98,20 +97,23 @@ def _calibrate(model, networks, pictures, progress):
     return calibration
 
 
-class Walked(loaded.Exported):
-    """A Keras model as the codec sees an export: the walk's steps in numpy, on any backend."""
+class Walked:
+    """A Keras model's steps in numpy, on any backend, for `proof.known_answer`.
+
+    Args: model: a built `CodecModel`.
+    """
 
     def __init__(self, model: keras.Model):
-        self.model, self.stride, self.parts = model, model.stride, model.parts
+        self.model, self.stride = model, model.stride
+        self.shapes = LatentShapes(model.parts, model.stride).shapes
 
-    def step(self, k: int, state: dict, symbols: np.ndarray | None) -> tuple[dict, TablePrior]:
+    def step(self, k: int, state: dict, symbols: np.ndarray | None) -> tuple[dict, CodedPrior]:
+        """As `exports.loaded.Exported.step`."""
         given = None if symbols is None else keras.ops.convert_to_tensor(symbols)
         state, prior = self.model.step(k, state, given)
         mu, indexes = (keras.ops.convert_to_numpy(t) for t in (prior.mu, prior.indexes()))
-        return state, TablePrior(mu, indexes)
-
-    def finish(self, state: dict, symbols: np.ndarray) -> Any:
-        return self.model.finish(state, keras.ops.convert_to_tensor(symbols))
+        part = self.model.parts[k]
+        return state, CODINGS[part.coding](part, mu, indexes)
 
 
 def _round_medians(model):

@@ -41,7 +41,7 @@ class Model:
 
     def __init__(self, groups, seed=0):
         keras.utils.set_random_seed(seed)
-        self.context = ChARM(groups, means=5, scales=5, first_row=1)
+        self.context = ChARM(groups, mean_channels=5, scale_channels=5, first_row=1)
         self.context.build()
         rng = np.random.default_rng(seed)
         for weight in self.context.weights:

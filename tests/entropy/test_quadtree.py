@@ -1,17 +1,20 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
 from tfcodec import models
+from tfcodec.entropy.latents.hyperprior import ContextLatents
 from tfcodec.entropy.quadtree import STEPS, Quadtree, put, take, turns
 from tfcodec.entropy.walk import walk
-from tfcodec.models.base import LADDER
-from tfcodec.models.channelwise import ChannelwiseCodec
+from tfcodec.models import starts
+from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
+    compact_features,
     compact_hyper_features,
-    principal_start,
 )
 
 CHANNELS, FEATURES = 6, 5
@@ -117,19 +120,14 @@ def test_coding_starts_at_the_spread_whatever_the_context(context):
 def test_any_codec_can_use_it():
     """The mean-scale hyperprior's compact transforms, with this context in place of none."""
     latents, filters = 8, 6
-    hyper_analysis, hyper_means = compact_hyper_features(filters, 4)
-    model = ChannelwiseCodec(
+    context = partial(Quadtree, latents, compact_features(filters), widths=(8, 8), name="context")
+    model = CodecModel(
         ShortcutAnalysis((4, 4, 4), latents, name="analysis"),
         ShortcutSynthesis((4, 4, 4), name="synthesis"),
-        hyper_analysis,
-        hyper_means,
-        None,
-        lambda first_row: Quadtree(latents, filters * 4 // 3, first_row, (8, 8), name="context"),
-        latents=latents,
-        hyper_latents=4,
+        ContextLatents(compact_hyper_features(filters, 4), context, latents),
         lambdas=LADDER,
         gain_level=16.0,
-        start=principal_start,
+        start=starts.principal,
         name="mixed",
     ).build_weights()
     x = np.random.default_rng(0).random([2, 64, 128, 3], dtype=np.float32)

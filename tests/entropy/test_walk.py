@@ -15,7 +15,17 @@ from tfcodec.entropy import gaussian
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import Gaussian
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import StepDecoder, StepEncoder, TablePrior, walk
+from tfcodec.entropy.walk import (
+    CODINGS,
+    LatentShapes,
+    Part,
+    StepDecoder,
+    StepEncoder,
+    TablePrior,
+    read_parts,
+    walk,
+)
+from tfcodec.exports import installed
 
 HEIGHT, WIDTH = 16, 24  # of y
 HYPER = 4  # channels of z
@@ -248,3 +258,42 @@ def test_the_samples_are_worth_coding(model):
     walk(model, meter)
     size = sum(math.prod(shape) for shape in model.shapes)
     assert 1 < sum(float(bits[0]) for bits in meter.bits.values()) / size < 6
+
+
+# -------------------------------------------------------------------------------------------- parts
+
+
+@pytest.mark.parametrize("info", installed.models(), ids=lambda info: info.name)
+def test_parts_are_written_as_fingerprints_know_them(info):
+    steps = info.config["steps"]
+    assert repr([part.to_json() for part in read_parts(steps)]) == repr(steps)
+
+
+def test_a_part_says_in_json_what_is_not_as_usual_and_in_one_order():
+    mixtures = Part("y", 16, 96, coding="mixture", first_row=49, wavefront=True)
+    assert list(mixtures.to_json()) == [
+        "name",
+        "stride",
+        "channels",
+        "wavefront",
+        "coding",
+        "first_row",
+    ]
+    assert read_parts([mixtures.to_json()]) == (mixtures,)
+    with pytest.raises(ValueError, match="'y' is coded as 'new', .* it knows table, mixture"):
+        read_parts([{"name": "y", "stride": 16, "channels": 8, "coding": "new"}])
+
+
+def test_latents_of_any_size_lie_where_the_strides_say():
+    parts = Part("z", 64, 5), Part("y", 16, 3), Part("w", 16, 2, wavefront=True)
+    latents = LatentShapes(parts, 64)
+    assert latents.padded(1, 65) == [64, 128]
+    z, y, *fronts = latents.shapes(1, 65)
+    assert (z, y) == ((1, 1, 2, 5), (1, 4, 8, 3))
+    assert {front[3] for front in fronts} == {2} and len(fronts) > 8
+
+
+def test_codings_have_a_twin_inside_graphs():
+    from tfcodec.serving.walk import CODINGS as TWINS
+
+    assert TWINS.keys() == CODINGS.keys()

@@ -43,7 +43,7 @@ def test_an_export_computes_what_the_model_computes(tiny):
     latents = model.analysis(np.float32(x[None]) / 255, rung)
     for ours, theirs in zip(exported.analysis(x, 2.5), latents, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-    meter = RateMeter(latents, [part["name"] for part in model.parts])
+    meter = RateMeter(latents, [part.name for part in model.parts])
     walk(model, meter)
     for part, bits in exported.estimate(x, 2.5).items():
         np.testing.assert_allclose(bits, meter.bits[part], rtol=1e-3)

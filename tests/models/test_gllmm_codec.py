@@ -24,9 +24,9 @@ def tiny():
     keras.utils.set_random_seed(1)
     config = models.config("gllmm", "compact", **TINY)
     model = models.module("gllmm").build(config, name="gllmm").build_weights()
-    for kernel in (model.context.kernel, model.hyper_synthesis.weights[-2]):
+    for kernel in (model.latents.context.kernel, model.latents.hyper_synthesis.weights[-2]):
         kernel.assign(3 * kernel.numpy())  # parameters that differ from place to place
-    for last in (model.transform.layers[-2], model.hyper_analysis.layers[-1]):
+    for last in (model.analysis_transform.layers[-2], model.latents.hyper_analysis.layers[-1]):
         last.kernel.assign(0.15 * last.kernel.numpy())  # latents that the priors expect
     return model, config
 
@@ -75,12 +75,12 @@ def _symbols(height=4, width=8, seed=0):
 
 @pytest.mark.parametrize("sides", [(4, 4), (4, 8), (12, 4)])
 def test_wavefronts_give_every_position_what_training_gives_it(tiny, sides):
-    model, (z, y) = tiny[0], _symbols(*sides)
-    numbers, y_hat = _numbers(model, z, y)
+    latents, (z, y) = tiny[0].latents, _symbols(*sides)
+    numbers, y_hat = _numbers(latents, z, y)
     np.testing.assert_array_equal(y_hat, y)
-    features = model._features(z)
-    known = keras.ops.concatenate([model.context(np.float32(y)), features], axis=-1)
-    np.testing.assert_allclose(numbers, model._mixture(known).raw[0], rtol=1e-4, atol=1e-4)
+    known = [latents.context(np.float32(y)), latents.features(z)]
+    at_once = latents.mixture(keras.ops.concatenate(known, axis=-1))
+    np.testing.assert_allclose(numbers, at_once.raw[0], rtol=1e-4, atol=1e-4)
 
 
 def test_no_position_hangs_on_itself_or_on_what_follows_it(tiny):
@@ -103,7 +103,7 @@ def test_every_weight_receives_a_gradient(tiny):
     model = tiny[0]
     x = np.random.default_rng(0).integers(0, 256, [4, 64, 64, 3], dtype=np.uint8)
     rung, keys = np.float32([0, 2.5, 5, 7]), np.uint32([1, 2, 3, 4])
-    last = model.hyper_analysis.layers[-1].kernel
+    last = model.latents.hyper_analysis.layers[-1].kernel
     kept = last.numpy()
     last.assign(20 * kept)  # z that rounds to more than zeros
     found = gradients(

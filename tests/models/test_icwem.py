@@ -102,7 +102,7 @@ def test_decoding_does_not_clamp_what_the_invertible_network_has_yet_to_undo(tin
     assert np.mean(np.abs(decoded - expected) <= 1) > 0.99
 
     y_hat, _ = model.rate(model.analysis(np.float32(x[None]) / 255, rung))
-    v_hat = model.inverse_transform(model.inverse_gain(y_hat, rung))
+    v_hat = model.synthesis_transform(model.gains.undo(y_hat, rung))
     clamped = np.array(model.pixels.inverse(np.clip(v_hat, 0, 1)))
     clamped = np.rint(255 * np.clip(clamped[0], 0, 1))
     assert np.mean(np.abs(decoded - clamped) > 8) > 0.1  # here the bug would be seen
@@ -126,7 +126,7 @@ def test_each_part_can_be_left_out_and_the_latents_stay(changes):
     parts = (model.pixels.enhance, model.pixels.restore, model.pixels.network)
     kept = [bool(config.enhancement)] * 2 + [bool(config.levels)]
     assert [part is not None for part in parts] == kept
-    assert [part["stride"] for part in model.parts] == [64, 16, 16, 16, 16]
+    assert [part.stride for part in model.parts] == [64, 16, 16, 16, 16]
     x_hat, _ = model(x, np.float32([0, 7]))
     assert x_hat.shape == x.shape and np.all(np.isfinite(x_hat))
 

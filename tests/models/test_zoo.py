@@ -16,6 +16,7 @@ from tfcodec import models
 from tfcodec.commands.main import main
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
+from tfcodec.models import ms2020, octave, tcm
 from tfcodec.training import losses
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def _narrow(name, preset):
     """The preset's `Config` with a few channels and at most two slices of each kind."""
     config = models.config(name, preset)
     slices = {key: 2 for key in SLICES if getattr(config, key, 0) not in (0, 1, 2)}
-    widths = {"widths": (8,) * len(getattr(config, "widths", ()))}
+    widths = {"widths": (8,) * len(config.widths)} if hasattr(config, "widths") else {}
     if name == "quad":
         widths = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1, "step_widths": (8, 8)}
     return models.config(name, preset, **TINY, **slices, **widths)
@@ -154,10 +155,10 @@ def test_latents_have_the_shapes_that_the_parts_promise(name, preset):
     x_hat, code = model.forward(x)
     assert len(code.latents) == len(model.parts)
     for latent, part in zip(code.latents, model.parts, strict=True):
-        stride = part["stride"]
-        assert latent.shape == (1, height // stride, width // stride, part["channels"])
+        stride = part.stride
+        assert latent.shape == (1, height // stride, width // stride, part.channels)
         assert keras.backend.standardize_dtype(latent.dtype) == "float32"
-    assert x_hat.shape == x.shape and set(code.bits) == {part["name"] for part in model.parts}
+    assert x_hat.shape == x.shape and set(code.bits) == {part.name for part in model.parts}
 
 
 @pytest.mark.parametrize("name,preset", KINDS)
@@ -172,14 +173,14 @@ def test_every_index_names_a_row_of_the_tables(name, preset):
         def __call__(self, k, prior):
             seen.append(np.array(prior.indexes()).reshape(-1))
             part = model.parts[k]
-            side = model.stride // part["stride"]
-            return np.int32(rng.normal(0, 30, [1, side, side, part["channels"]]))
+            side = model.stride // part.stride
+            return np.int32(rng.normal(0, 30, [1, side, side, part.channels]))
 
     y_hat = walk(model, Symbols())
     seen = np.concatenate(seen)
     assert seen.min() == 1 and seen.max() <= rows  # row 0 is the codec's own
-    coded = [part for part in model.parts if part["name"] != "z"]
-    sizes = [part["channels"] * (model.stride // part["stride"]) ** 2 for part in coded]
+    coded = [part for part in model.parts if part.name != "z"]
+    sizes = [part.channels * (model.stride // part.stride) ** 2 for part in coded]
     assert math.prod(y_hat.shape) == sum(sizes)
 
 
@@ -200,9 +201,9 @@ def test_the_papers_networks_start_where_training_is_possible(name, preset):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_an_outline_is_what_is_imported(name):
-    presets, fields = models.outline(name)
-    assert presets == list(models.module(name).PRESETS)
-    assert list(fields) == [f.name for f in dataclasses.fields(models.module(name).Config)]
+    outline = {preset: list(fields) for preset, fields in models.outline(name).items()}
+    presets = models.module(name).PRESETS.items()
+    assert outline == {k: [f.name for f in dataclasses.fields(cfg)] for k, cfg in presets}
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
@@ -233,6 +234,42 @@ def test_fields_of_a_preset_are_replaced_on_the_command_line(capsys):
     assert (config["wavelet"], config["latents"], config["filters"]) == ("5/3", 12, 9)
 
 
+PAPERS = {"widths": [], "lambdas": [0.013], "gain_level": 1.0, "latents": 320}
+OCTAVE = {"filters": 64, "linear": [], "cross_kernel_size": 0, "gdn_order": 2, "up_gdn": True}
+
+
+@pytest.mark.parametrize(
+    "name,fields,expected",
+    [
+        ("ms2020", {**PAPERS, "wavelet": ""}, ms2020.Config()),
+        ("ms2020", {"widths": [24], "wavelet": ""}, ms2020.CompactConfig(widths=(24,))),
+        ("tcm", {**PAPERS, "filters": 64}, tcm.Config(64)),
+        ("octave", {**OCTAVE, "latents": 0}, octave.Config(64)),
+        (
+            "octave",
+            {**OCTAVE, "latents": 80, "linear": [8], "gdn_order": 1, "up_gdn": False},
+            octave.CompactConfig(latents=80, linear=(8,)),
+        ),
+    ],
+)
+def test_configurations_of_before_classes_of_their_own_are_read(name, fields, expected):
+    assert models.read_config(name, fields) == expected
+
+
+@pytest.mark.parametrize("name,preset", ALL)
+def test_a_configuration_comes_back_from_json(name, preset):
+    config = models.config(name, preset)
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert models.read_config(name, fields) == config
+
+
+def test_a_configuration_of_another_network_is_refused():
+    with pytest.raises(InputError, match="no configuration of octave has the fields .*up_gdn"):
+        models.read_config("octave", {"latents": 80, "linear": [8], "up_gdn": True})
+    with pytest.raises(InputError, match="no configuration of tcm has the fields colour"):
+        models.read_config("tcm", {"colour": "green"})
+
+
 def test_a_model_of_ones_own_is_found_by_its_import_path(tmp_path, monkeypatch):
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "my_model.py").write_text(
@@ -241,7 +278,7 @@ def test_a_model_of_ones_own_is_found_by_its_import_path(tmp_path, monkeypatch):
     (tmp_path / "my_package" / "empty.py").write_text("PRESETS = {}")
     monkeypatch.syspath_prepend(tmp_path)
     config = models.config("my_package.my_model", "factorized-compact", filters=8)
-    assert models.read_config("my_package.my_model", {"filters": 8, "widths": [8]}).widths == (8,)
+    assert models.read_config("my_package.my_model", {"filters": 8, "lambdas": [1]}).lambdas == (1,)
     model = models.build_with_weights("my_package.my_model", config)
     assert model.name == "my_package.my_model"
     with pytest.raises(InputError, match="has no Config and no build"):

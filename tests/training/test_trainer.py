@@ -270,7 +270,8 @@ def test_training_can_begin_from_the_transforms_of_another_model(pictures, tmp_p
 
 
 def _slices(model):
-    return zip(model.context.slices, model.context.widths, strict=True)
+    context = model.latents.context
+    return zip(context.slices, context.widths, strict=True)
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_zero():
@@ -384,13 +385,13 @@ def test_the_averaged_weights_travel_alone(pictures, tmp_path):
 def test_a_longer_ladder_begins_with_the_gains_of_the_shorter_one(pictures, tmp_path):
     short, long = (0.002, 0.008, 0.032), (0.0005, 0.002, 0.004, 0.008, 0.032, 0.128)
     trainer = Trainer(_model(lambdas=short), pictures, SETTINGS)
-    for layer in (trainer.model.gain, trainer.model.inverse_gain):
+    for layer in trainer.model.gains.layers:
         layer.log_gain.assign(np.random.default_rng(0).normal(size=layer.log_gain.shape))
     trainer.save_weights(str(tmp_path))
     other = _model(seed=5, lambdas=long)
     weights.initialise(other, str(tmp_path))
-    for layer in ("gain", "inverse_gain"):
-        old, new = (getattr(m, layer).log_gain.numpy() for m in (trainer.model, other))
+    for layers in zip(trainer.model.gains.layers, other.gains.layers, strict=True):
+        old, new = (layer.log_gain.numpy() for layer in layers)
         expected = [2 * old[0] - old[1], old[0], (old[0] + old[1]) / 2, old[1], old[2]]
         np.testing.assert_allclose(new, [*expected, 2 * old[2] - old[1]], atol=1e-5)
     far = _model(lambdas=(2.4, 71.0))  # of MS-SSIM

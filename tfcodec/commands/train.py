@@ -207,7 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.list:
             for name in models.MODELS:
-                console.result(f"{name}: {' '.join(models.outline(name)[0])}")
+                console.result(f"{name}: {' '.join(models.outline(name))}")
             return 0
         asked = ask(arguments)
         if arguments.describe:

@@ -17,6 +17,7 @@ class FreezableNetwork:
     stages: its float convolutions, each with the slope of the leaky ReLU behind it, or 1.
     outputs: ((kind, channels), ..) of its last layer: "features", "mu" or "log_scale".
     blocks: channels of each group of inputs that has a range of its own.
+    tracker: the Keras layer that tracks the network, where the owner is none.
     """
 
     owner: object
@@ -24,9 +25,14 @@ class FreezableNetwork:
     stages: tuple
     outputs: tuple
     blocks: tuple
+    tracker: object = None
+
+    def tracked_by(self, layer: keras.layers.Layer) -> "FreezableNetwork":
+        """The same, tracked by that layer."""
+        return dataclasses.replace(self, tracker=layer)
 
 
-def stages(network):
+def stages(network: keras.layers.Layer) -> tuple:
     """The stages of a `keras.Sequential` or of a single convolution.
 
     Raises: NotFreezable that says why the network cannot be frozen.

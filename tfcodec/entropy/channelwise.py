@@ -19,12 +19,16 @@ The computation of one slice, with S the support and | the concatenation of chan
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy import chains, gaussian
+from tfcodec.entropy.density import Density
+from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.errors import NotFreezable
 from tfcodec.layers.bound import lower_bound
 from tfcodec.layers.tcm import ContextAttention
@@ -49,7 +53,8 @@ class Group:
     attention: body of the `ContextAttention` over the support, "swin" or "residual"; "" for none.
     widths, kernels, activation: of the three convolutions of each net, the last as wide as needed.
     lrp: whether the rounding error is predicted from what is decoded (needs tanh).
-    joint: one net gives mu and scale, of one map of the hyperprior.
+    joint: one net gives all numbers of the density, of one map of the hyperprior; otherwise one
+        gives means and one scales.
     scale: what the net of scales emits: "sigma" itself, its natural "log", or the "index" in a
         table of 64 sigmas from 0.11 to 256, even in logarithm.
     """
@@ -66,13 +71,21 @@ class Group:
     joint: bool = False
     scale: str = "sigma"
 
+    @classmethod
+    def convolutions(cls, name: str, slices: tuple[int, ...], **options: Any) -> "Group":
+        """A group whose nets are convolutions with leaky ReLUs, as the `compact` presets have.
+
+        It can be frozen into integers: see docs/portable.md.
+        """
+        return cls(name, slices, activation="leaky", lrp=False, joint=True, scale="log", **options)
+
     @property
-    def channels(self):
+    def channels(self) -> int:
         """Channels of all slices together."""
         return sum(self.slices)
 
 
-def even_slices(channels, count):
+def even_slices(channels: int, count: int) -> tuple[int, ...]:
     """Widths of `count` slices of `channels`, as even as can be, the wider ones first."""
     return tuple(len(range(k, channels, count)) for k in range(count))
 
@@ -115,11 +128,14 @@ class SliceNet(keras.layers.Layer):
 
 
 class SliceModel(keras.layers.Layer):
-    """The networks of one slice; see the module's docstring for what they compute."""
+    """The networks of one slice; see the module's docstring for what they compute.
 
-    def __init__(self, group, filters, aligned, **kwargs):
+    Args: group: a `Group`; filters: channels of the slice; density, aligned: see `ChARM`.
+    """
+
+    def __init__(self, group, filters, density, aligned, **kwargs):
         super().__init__(dtype="float32", **kwargs)
-        self.group, self.filters, self.aligned = group, filters, aligned
+        self.group, self.filters, self.density, self.aligned = group, filters, density, aligned
 
     def build(self, means, scales, given, earlier):
         """Creates the weights for those numbers of channels."""
@@ -145,7 +161,8 @@ class SliceModel(keras.layers.Layer):
             return layer
 
         self.attend_mean, support = attention(means, "attend_mean")
-        self.mean = net((1 + group.joint) * filters, support, "mean")
+        numbers = self.density.numbers if group.joint else 1
+        self.mean = net(numbers * filters, support, "mean")
         if group.lrp:
             # Behind an attention the given groups are mixed into fewer channels, and join again.
             self.lrp = net(filters, support + filters + (given if group.attention else 0), "lrp")
@@ -155,25 +172,23 @@ class SliceModel(keras.layers.Layer):
         self.built = True
 
     def parameters(self, means, scales, given, earlier):
-        """(mu, log(sigma), support of the latent residual prediction or None)."""
+        """(maps of the density, support of the latent residual prediction or None)."""
         s_mean = ops.concatenate([means, *given, *earlier], axis=-1)
         shift_mask = None
         if self.attend_mean is not None:
             shift_mask = self.attend_mean.shift_mask(s_mean)  # one for both attentions
             s_mean = self.attend_mean(s_mean, shift_mask)
-        mu = self.mean(s_mean)
+        numbers = self.mean(s_mean)
         lrp_support = None
         if self.group.lrp:
             parts = [*given, s_mean] if self.group.attention else [s_mean]
             lrp_support = ops.concatenate(parts, axis=-1)
         if self.group.joint:
-            mu, scale = ops.split(mu, 2, axis=-1)
-        else:
-            s_scale = ops.concatenate([scales, *given, *earlier], axis=-1)
-            if self.attend_scale is not None:
-                s_scale = self.attend_scale(s_scale, shift_mask)
-            scale = self.scale(s_scale)
-        return mu, self._log_scale(scale), lrp_support
+            return self.density.split(numbers), lrp_support
+        s_scale = ops.concatenate([scales, *given, *earlier], axis=-1)
+        if self.attend_scale is not None:
+            s_scale = self.attend_scale(s_scale, shift_mask)
+        return (numbers, self._log_scale(self.scale(s_scale))), lrp_support
 
     def _log_scale(self, scale):
         if self.group.scale == "log":
@@ -193,20 +208,38 @@ class ChARM(keras.layers.Layer):
 
     Args:
         groups: a sequence of `Group`.
-        means, scales: channels of the hyperprior's two maps; with joint groups the first serves.
-        first_row: row of the codec's tables where the Gaussian rows begin.
+        mean_channels, scale_channels: of the hyperprior's two maps; with joint groups the first
+            serves, and there is no second.
+        first_row: row of the codec's tables where the density's rows begin.
+        density: of the latents; Gaussians by default, and in groups that are not joint.
         aligned: a promise that the latents' sides are multiples of the attention's window.
-    Raises: ValueError if a group is given one that is not decoded before it.
+    Raises: ValueError if a group is given one that is not decoded before it, or a density that it
+        has no nets for.
     """
 
     factor = 1  # stride of the parts to the latents'
 
-    def __init__(self, groups, means, scales, first_row, aligned=False, **kwargs):
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        mean_channels: int,
+        scale_channels: int,
+        first_row: int,
+        density: Density | None = None,
+        aligned: bool = False,
+        **kwargs,
+    ):
         super().__init__(dtype="float32", **kwargs)
-        self.groups, self.means, self.scales = tuple(groups), means, scales
-        self.first_row = first_row
+        self.groups = tuple(groups)
+        self.mean_channels, self.scale_channels = mean_channels, scale_channels
+        self.first_row, self.density = first_row, density or GaussianDensity()
         known = []
         for group in self.groups:
+            if not group.joint and not isinstance(self.density, GaussianDensity):
+                raise ValueError(
+                    f"group {group.name!r} has nets of means and of scales, which are Gaussians'; "
+                    f"another density needs joint=True. Received: {self.density}"
+                )
             for name in group.given:
                 if name not in known:
                     raise ValueError(
@@ -220,6 +253,7 @@ class ChARM(keras.layers.Layer):
             SliceModel(
                 self.groups[g],
                 self.groups[g].slices[i],
+                self.density,
                 aligned,
                 name=f"{self.groups[g].name}{i}",
             )
@@ -232,7 +266,7 @@ class ChARM(keras.layers.Layer):
             group = self.groups[g]
             given = sum(channels[name] for name in group.given)
             earlier = sum(group.slices[: self._seen(group, i)])
-            layer.build(self.means, self.scales, given, earlier)
+            layer.build(self.mean_channels, self.scale_channels, given, earlier)
         self.built = True
 
     def split(self, y):
@@ -254,12 +288,12 @@ class ChARM(keras.layers.Layer):
         return i if group.support is None else min(i, group.support)
 
     def step(self, k, state, symbols=None):
-        """The Gaussian of slice k.
+        """The prior of slice k.
 
         Args:
             k: number of the slice among all groups'.
-            state: for slice 0 {"means": [B, h, w, means], "scales": [B, h, w, scales]}, "scales"
-                only if a group is not joint; then what step k - 1 returned.
+            state: for slice 0 {"means": [B, h, w, mean_channels], "scales": [.., scale_channels]},
+                "scales" only if a group is not joint; then what step k - 1 returned.
             symbols: of slice k - 1.
         Returns: (state, prior), see `walk.walk`.
         """
@@ -273,13 +307,12 @@ class ChARM(keras.layers.Layer):
             for j, _ in enumerate(next(g.slices for g in self.groups if g.name == name))
         ]
         earlier = [state[f"{group.name}{j}"] for j in range(self._seen(group, i))]
-        mu, log_scale, lrp_support = self.slices[k].parameters(
+        maps, lrp_support = self.slices[k].parameters(
             state["means"], state.get("scales"), given, earlier
         )
-        state = {**state, "mu": mu}
-        if lrp_support is not None:
-            state["lrp_support"] = lrp_support
-        return state, gaussian.Gaussian(mu, log_scale, self.first_row)
+        found = {"mu": self.density.mean(maps), "lrp_support": lrp_support}
+        state = {**state, **{name: v for name, v in found.items() if v is not None}}
+        return state, self.density.prior(maps, self.first_row)
 
     def finish(self, state, symbols):
         """All slices after the last symbols, side by side: [B, h, w, sum of the slices]."""
@@ -290,7 +323,9 @@ class ChARM(keras.layers.Layer):
         """The state with slice k in it, and without what only slice k needed."""
         g, i = self.order[k]
         state = dict(state)
-        y_hat = ops.cast(symbols, "float32") + state.pop("mu")
+        y_hat = ops.cast(symbols, "float32")
+        if "mu" in state:
+            y_hat = y_hat + state.pop("mu")
         if self.groups[g].lrp:
             y_hat = self.slices[k](state.pop("lrp_support"), y_hat)
         return {**state, f"{self.groups[g].name}{i}": y_hat}
@@ -312,20 +347,18 @@ class ChARM(keras.layers.Layer):
                 )
             known = sum(g.channels for g in self.groups if g.name in group.given)
             known += sum(group.slices[: self._seen(group, i)])
-            nets = {"mean": (("mu", layer.filters), ("log_scale", layer.filters))}
+            outputs = self.density.outputs(layer.filters)
+            nets = {"mean": outputs}
             if not group.joint:
-                nets = {
-                    name: (part,)
-                    for name, part in zip(("mean", "scale"), nets["mean"], strict=True)
-                }
+                nets = {name: (o,) for name, o in zip(("mean", "scale"), outputs, strict=True)}
             for name, outputs in nets.items():
-                maps = self.means if name == "mean" else self.scales
+                maps = self.mean_channels if name == "mean" else self.scale_channels
                 blocks = (maps, known) if known else (maps,)
                 stages = getattr(layer, name).stages()
                 networks.append(chains.FreezableNetwork(layer, name, stages, outputs, blocks))
         return networks
 
-    def start_at(self, spread):
+    def start_at(self, spread: np.ndarray) -> None:
         """Makes coding start at a spread (standard deviation) [C] of all channels, whatever the
         context; for groups that emit the logarithm.
 
@@ -334,11 +367,9 @@ class ChARM(keras.layers.Layer):
         """
         first = 0
         for layer, width in zip(self.slices, self.widths, strict=True):
-            here = ops.log(
-                ops.convert_to_tensor(spread[first : first + width]) + gaussian.SCALE_MIN
-            )
-            last = (layer.mean if layer.group.joint else layer.scale).convs[-1]
-            start = [ops.zeros((width,)), here] if layer.group.joint else [here]
-            last.bias.assign(ops.concatenate(start))
+            start = self.density.start(spread[first : first + width])
+            joint = layer.group.joint
+            last = (layer.mean if joint else layer.scale).convs[-1]
+            last.bias.assign((start if joint else start[1]).ravel())
             last.kernel.assign(ops.zeros(last.kernel.shape))
             first += width

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from keras import ops
 
+from tfcodec.entropy.density import Density
 from tfcodec.entropy.rate import table_bits
 from tfcodec.layers.bound import lower_bound, upper_bound
 
@@ -85,7 +86,51 @@ def log_erfc(x):
     return ops.where(x >= 0, tail, math.log(2.0) + ops.log1p(-0.5 * ops.exp(tail)))
 
 
-def table_rows():
+class GaussianDensity(Density):
+    """Gaussians of a mean and log(sigma), see `Gaussian`.
+
+    Args:
+        has_mean: whether they have a mean (mbt2018) or are centred (bmshj2018).
+        scale_first: whether log(sigma) stands before the mean in what a network emits.
+    """
+
+    rows = NUM_LEVELS
+
+    def __init__(self, has_mean: bool = True, scale_first: bool = False):
+        self.has_mean, self.scale_first = has_mean, scale_first
+        self.numbers = 1 + has_mean
+        self.mean_places = (int(scale_first),) if has_mean else ()
+
+    def split(self, numbers):
+        """(mu, log(sigma))."""
+        if not self.has_mean:
+            return ops.zeros((1, 1, 1, 1)), numbers
+        mu, log_scale = ops.split(numbers, 2, axis=-1)
+        return (log_scale, mu) if self.scale_first else (mu, log_scale)
+
+    def prior(self, maps, first_row):
+        return Gaussian(*maps, first_row)
+
+    def mean(self, maps):
+        return maps[0]
+
+    def table_rows(self):
+        return table_rows()
+
+    def start(self, spread):
+        log_scale = np.log(spread + SCALE_MIN)
+        start = np.zeros([self.numbers, len(spread)], np.float32)
+        start[self.other_places[0]] = log_scale
+        return start
+
+    def outputs(self, channels):
+        mu, log_scale = ("mu", channels), ("log_scale", channels)
+        if not self.has_mean:
+            return (log_scale,)
+        return (log_scale, mu) if self.scale_first else (mu, log_scale)
+
+
+def table_rows() -> list[tuple[np.ndarray, int]]:
     """(pmf with the escape's mass last, symbol value of its first entry) for each of the levels."""
     return [_row(math.exp(LOG_MIN + LEVEL_STEP * level)) for level in range(NUM_LEVELS)]
 

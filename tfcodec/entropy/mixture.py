@@ -14,17 +14,24 @@ they cut a likelihood off at 1e-6, which ends its gradient, nothing is cut off h
 import dataclasses
 import math
 
+import numpy as np
 from keras import ops
 
 from tfcodec.coding.mixtures import (
+    BINARY_ROWS,
     COMPONENTS,
     FAMILIES,
     INVERSE_BITS,
     MEAN_BITS,
     MEAN_LIMIT,
     WEIGHT_BITS,
+    binary_rows,
 )
+from tfcodec.entropy.density import Density
+from tfcodec.entropy.gaussian import SCALE_MIN as SPREAD_MIN
 from tfcodec.entropy.gaussian import log_erfc
+from tfcodec.entropy.walk import MIXTURE
+from tfcodec.errors import NotFreezable
 from tfcodec.layers.bound import lower_bound, upper_bound
 
 NUMBERS = 3 * COMPONENTS + len(FAMILIES)  # that a network emits for an element: 30
@@ -74,7 +81,7 @@ class Mixture:
                 inverse[..., first : first + PER_FAMILY, :],
             )
             for log_mass, first in zip(
-                (_log_gaussian, _log_laplacian, _log_logistic),
+                (log_gaussian, log_laplacian, log_logistic),
                 range(0, COMPONENTS, PER_FAMILY),
                 strict=True,
             )
@@ -106,18 +113,44 @@ class Mixture:
         return ops.transpose(ops.concatenate(numbers, axis=-2), (3, 0, 1, 2, 4))
 
 
+class MixtureDensity(Density):
+    """Mixtures of nine components, see `Mixture`."""
+
+    numbers, rows, coding = NUMBERS, BINARY_ROWS, MIXTURE
+    mean_places = tuple(range(1, 3 * COMPONENTS, 3))
+
+    def split(self, numbers):
+        """One map, as `Mixture.raw` has it."""
+        return (numbers,)
+
+    def prior(self, maps, first_row, valid=None):
+        """valid: see `Mixture`."""
+        return Mixture(*maps, first_row, valid)
+
+    def table_rows(self):
+        return binary_rows()
+
+    def start(self, spread):
+        start = np.zeros([NUMBERS, len(spread)], np.float32)
+        start[2 : 3 * COMPONENTS : 3] = np.log(spread + SPREAD_MIN)
+        return start
+
+    def outputs(self, channels):
+        raise NotFreezable("the parameters of its mixtures are snapped from real numbers")
+
+
 # Logarithms of a component's mass in the bin around a value at `distance` from its mean, for the
 # inverse of its scale. By symmetry they are differences of lower tails.
 
 
-def _log_gaussian(distance, inverse):
+def log_gaussian(distance, inverse):
     near = log_erfc((distance - 0.5) * inverse * math.sqrt(0.5))
     far = log_erfc((distance + 0.5) * inverse * math.sqrt(0.5))
     gap = ops.maximum(near - far, 1e-7)
     return near + ops.log(-ops.expm1(-gap)) - math.log(2.0)
 
 
-def _log_laplacian(distance, inverse):
+def log_laplacian(distance, inverse):
     tail = (0.5 - distance) * inverse + ops.log(-0.5 * ops.expm1(-inverse))
     # A bin that holds the mean; the distance is clipped where this branch is not taken.
     inside = ops.minimum(distance, 0.5)
@@ -125,7 +158,7 @@ def _log_laplacian(distance, inverse):
     return ops.where(distance < 0.5, ops.log(-0.5 * outside), tail)
 
 
-def _log_logistic(distance, inverse):
+def log_logistic(distance, inverse):
     # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)).
     upper, lower = (0.5 - distance) * inverse, (0.5 + distance) * inverse
     return ops.log_sigmoid(upper) + ops.log_sigmoid(lower) + ops.log(-ops.expm1(-inverse))

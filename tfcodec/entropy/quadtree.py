@@ -24,14 +24,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy import chains, gaussian
+from tfcodec.entropy import chains
 from tfcodec.entropy.channelwise import SliceNet
+from tfcodec.entropy.density import Density
+from tfcodec.entropy.gaussian import GaussianDensity
 
 STEPS = 4
 ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # (row, column) of the positions 0, 1, 2, 3
 
 
-def turns(channels):
+def turns(channels: int) -> np.ndarray:
     """Whose turn it is: float32 ones and zeros [step, row, column, channel], [4, 2, 2, channels].
 
     Each position and channel has its turn in exactly one of the steps.
@@ -64,20 +66,31 @@ class Quadtree(keras.layers.Layer):
 
     Args:
         channels: C, of the latent.
-        means: channels of the hyperprior's features.
-        first_row: row of the codec's tables where the Gaussian rows begin.
+        mean_channels: of the hyperprior's features.
+        first_row: row of the codec's tables where the density's rows begin.
+        density: of the latents; Gaussians by default.
         widths: of the two hidden layers of each step's net, conv3 - conv3 - conv1.
     """
 
-    scales = 0  # the hyperprior has one map, see `channelwise.ChARM`
+    scale_channels = 0  # the hyperprior has one map, see `channelwise.ChARM`
     factor = 2  # stride of the parts to the latent's
 
-    def __init__(self, channels, means, first_row, widths=(192, 128), **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        mean_channels: int,
+        first_row: int,
+        density: Density | None = None,
+        widths: tuple[int, int] = (192, 128),
+        **kwargs,
+    ):
         super().__init__(dtype="float32", **kwargs)
-        self.channels, self.means, self.first_row = channels, means, first_row
+        self.channels, self.mean_channels, self.first_row = channels, mean_channels, first_row
+        self.density = density or GaussianDensity()
+        filters = self.density.numbers * channels
         self.turns = turns(channels)
         for k in range(STEPS):  # attributes of their own, so that frozen ones can take their place
-            net = SliceNet(2 * channels, widths, (3, 3, 1), "leaky", name=f"step{k}")
+            net = SliceNet(filters, widths, (3, 3, 1), "leaky", name=f"step{k}")
             setattr(self, f"step{k}", net)
 
     @property
@@ -87,7 +100,7 @@ class Quadtree(keras.layers.Layer):
 
     def build(self, input_shape=None):
         for k, net in enumerate(self.nets):
-            net.build((None, None, None, self.means + (self.channels if k else 0)))
+            net.build((None, None, None, self.mean_channels + (self.channels if k else 0)))
         self.built = True
 
     @property
@@ -107,7 +120,7 @@ class Quadtree(keras.layers.Layer):
     def step(self, k, state, symbols=None):
         """Args:
             k: from 0 to 3.
-            state: for step 0 {"means": [B, h, w, means]}; then what step k - 1 returned.
+            state: for step 0 {"means": [B, h, w, mean_channels]}; then what step k - 1 returned.
             symbols: of step k - 1.
         Returns: (state, prior), see `walk.walk`.
         """
@@ -115,8 +128,16 @@ class Quadtree(keras.layers.Layer):
         if k:
             state = self._decoded(k - 1, state, symbols)
             x = ops.concatenate([x, state["y_hat"]], axis=-1)
-        mu, log_scale = (take(v, self.turns[k]) for v in ops.split(self.nets[k](x), 2, axis=-1))
-        return {**state, "mu": mu}, gaussian.Gaussian(mu, log_scale, self.first_row)
+        maps = tuple(self._take(v, k) for v in self.density.split(self.nets[k](x)))
+        mu = self.density.mean(maps)
+        if mu is not None:
+            state = {**state, "mu": mu}
+        return state, self.density.prior(maps, self.first_row)
+
+    def _take(self, numbers, k):
+        """`take` of one or more numbers for each latent."""
+        times = numbers.shape[-1] // self.channels
+        return take(numbers, np.tile(self.turns[k], times))
 
     def finish(self, state, symbols):
         """y_hat [B, h, w, C] after the last symbols."""
@@ -125,27 +146,30 @@ class Quadtree(keras.layers.Layer):
     def _decoded(self, k, state, symbols):
         """The state with what step k coded."""
         state = dict(state)
-        y_hat = put(ops.cast(symbols, "float32") + state.pop("mu"), self.turns[k])
+        y_hat = ops.cast(symbols, "float32")
+        if "mu" in state:
+            y_hat = y_hat + state.pop("mu")
+        y_hat = put(y_hat, self.turns[k])
         return {**state, "y_hat": state["y_hat"] + y_hat if k else y_hat}
 
     def entropy_chains(self):
         """The nets of all steps, see `CodecModel.entropy_chains`."""
-        outputs = (("mu", self.channels), ("log_scale", self.channels))
+        outputs = self.density.outputs(self.channels)
         return [
             chains.FreezableNetwork(
                 self,
                 f"step{k}",
                 net.stages(),
                 outputs,
-                (self.means, self.channels) if k else (self.means,),
+                (self.mean_channels, self.channels) if k else (self.mean_channels,),
             )
             for k, net in enumerate(self.nets)
         ]
 
-    def start_at(self, spread):
+    def start_at(self, spread: np.ndarray) -> None:
         """Makes coding start at a spread (standard deviation) [C], whatever the context."""
-        start = np.concatenate([np.zeros(self.channels), np.log(spread + gaussian.SCALE_MIN)])
+        start = self.density.start(spread).ravel()
         for net in self.nets:
             last = net.convs[-1]
             last.kernel.assign(ops.zeros(last.kernel.shape))
-            last.bias.assign(start.astype(np.float32))
+            last.bias.assign(start)

@@ -1,4 +1,4 @@
-"""The one walk over the latents, and the two visitors that code them.
+"""The one walk over the latents, the two visitors that code them, and what they rely on.
 
 An entropy model visits its latents in coding order exactly once in the source. The model supplies
 the steps, each a pure function of what was coded before it; the visitor decides what happens to a
@@ -15,17 +15,114 @@ How the papers' orders map to steps (z's symbols are a step like any other, with
     gllmm with context     z | wavefront 0 | .. | wavefront n, one function that reads its number
                            from the state; n follows from the size
 
+What both sides rely on is declared here: a `Part` says what a step codes, a `Prior` what a model
+believes of it (training), a `CodedPrior` how its symbols are written and read (coding).
+
 This module imports neither TensorFlow nor Keras.
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
-from tfcodec.coding.format import MAX_SYMBOL
+from tfcodec.coding import wavefront
+from tfcodec.coding.format import MAX_SYMBOL, padded
+from tfcodec.coding.mixtures import MixturePrior
+
+TABLE, MIXTURE = "table", "mixture"
 
 
-def walk(model, code):
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one step of the walk codes.
+
+    name: of the part in rates and files; steps may share one.
+    stride: of its latents to the picture.
+    channels: of its latents.
+    coding: how its symbols become entries of tables, a key of `CODINGS`.
+    first_row: where a coding whose indexes are no rows has its rows, in the codec's tables.
+    wavefront: whether the step is repeated for all diagonals, see `coding.wavefront`.
+    """
+
+    name: str
+    stride: int
+    channels: int
+    coding: str = TABLE
+    first_row: int = 0
+    wavefront: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As config.json has it: what is as usual is left out. Fingerprints depend on its order."""
+        fields = {"name": self.name, "stride": self.stride, "channels": self.channels}
+        if self.wavefront:
+            fields["wavefront"] = True
+        if self.coding != TABLE:
+            fields |= {"coding": self.coding, "first_row": self.first_row}
+        return fields
+
+
+class Prior(Protocol):
+    """What a model believes of one step's latents before it sees them, for `rate.RateMeter`.
+
+    mu: float32, broadcasts to the latents [B, h, w, c]; symbols are round(latent - mu).
+    """
+
+    mu: Any
+
+    def bits(self, values: Any) -> Any:
+        """Bits of float32 values [B, h, w, c], which may be noisy."""
+
+    def coded_bits(self, symbols: Any) -> Any:
+        """Bits of integer symbols [B, h, w, c], float32, as the coder charges them."""
+
+    def indexes(self) -> Any:
+        """int32, all that the `CodedPrior` of the part's coding has to know beside mu."""
+
+
+class CodedPrior(Protocol):
+    """The same prior as the coding visitors see it, in numpy or inside a graph.
+
+    mu: as `Prior` has it.
+    """
+
+    mu: Any
+
+    def encode(self, symbols: Any, coder: Any) -> None:
+        """Writes int32 symbols of the step's shape."""
+
+    def decode(self, shape: Any, coder: Any) -> Any:
+        """Reads the int32 symbols of a step of that shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentShapes:
+    """Where the latents of a picture of any size lie.
+
+    parts: one `Part` a step; stride: the picture's sides are padded to a multiple of it.
+    """
+
+    parts: tuple[Part, ...]
+    stride: int
+
+    def padded(self, height: int, width: int) -> list[int]:
+        """The two sides of a picture as the model sees it."""
+        return [padded(side, self.stride) for side in (height, width)]
+
+    def shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
+        """Shape (1, h, w, c) of each step's latents for a picture of that size."""
+        whole, shapes = self.padded(height, width), []
+        for part in self.parts:
+            sides = [side // part.stride for side in whole]
+            if part.wavefront:
+                shapes += wavefront.shapes(*sides, part.channels)
+            else:
+                shapes.append((1, *sides, part.channels))
+        return shapes
+
+
+def walk(model: Any, code: Callable) -> Any:
     """Visits the steps in coding order; returns what `model.finish` makes of the last symbols.
 
     model: a Keras model in training, an exported one in the codec; the same two methods:
@@ -44,22 +141,41 @@ def walk(model, code):
 
 @dataclasses.dataclass(frozen=True)
 class TablePrior:
-    """A step's prior as the coding visitors see it: mu, and a row of the tables for each symbol.
+    """A `CodedPrior` with a row of the tables for each symbol.
 
-    mu: float32 array, broadcasts to the latents; indexes: int32 array, too. Priors of other kinds
-    have a mu and these two methods as well (see `mixtures.MixturePrior`).
+    mu: float32 array, broadcasts to the latents; indexes: int32 array, too.
     """
 
     mu: np.ndarray
     indexes: np.ndarray
 
-    def encode(self, symbols, coder):
+    def encode(self, symbols: np.ndarray, coder: Any) -> None:
         """Writes int32 symbols of the step's shape."""
         coder.write(np.broadcast_to(self.indexes, symbols.shape), symbols)
 
-    def decode(self, shape, coder):
+    def decode(self, shape: tuple[int, ...], coder: Any) -> np.ndarray:
         """Reads the int32 symbols of a step of that shape."""
         return coder.read(np.broadcast_to(self.indexes, shape))
+
+
+# How symbols become entries of tables: from a part, and mu and indexes of its step's `Prior`, to a
+# `CodedPrior`. `serving.walk.CODINGS` has the same keys, for graphs.
+CODINGS: dict[str, Callable[[Part, np.ndarray, np.ndarray], CodedPrior]] = {
+    TABLE: lambda part, mu, indexes: TablePrior(mu, indexes),
+    MIXTURE: lambda part, mu, indexes: MixturePrior(indexes, part.first_row),
+}
+
+
+def read_parts(steps: Iterable[dict[str, Any]]) -> tuple[Part, ...]:
+    """The parts of a config.json. Raises: ValueError for a coding that this release lacks."""
+    parts = tuple(Part(**fields) for fields in steps)
+    for part in parts:
+        if part.coding not in CODINGS:
+            raise ValueError(
+                f"the part {part.name!r} is coded as {part.coding!r}, which this release does not "
+                f"know; it knows {', '.join(CODINGS)}"
+            )
+    return parts
 
 
 class StepEncoder:
@@ -70,12 +186,12 @@ class StepEncoder:
     `symbols` holds the int32 arrays in coding order afterwards.
     """
 
-    def __init__(self, latents, coder):
+    def __init__(self, latents: Iterable[np.ndarray], coder: Any):
         self.latents, self.coder = list(latents), coder
-        self.num_steps = len(latents)
+        self.num_steps = len(self.latents)
         self.symbols = []
 
-    def __call__(self, k, prior):
+    def __call__(self, k: int, prior: CodedPrior) -> np.ndarray:
         residual = np.asarray(self.latents[k]) - np.asarray(prior.mu)
         self.latents[k] = None  # needed no longer, and large if the picture is
         np.rint(residual, out=residual)
@@ -97,12 +213,12 @@ class StepDecoder:
     `symbols` holds the int32 arrays in coding order afterwards.
     """
 
-    def __init__(self, shapes, coder):
+    def __init__(self, shapes: list[tuple[int, ...]], coder: Any):
         self.shapes, self.coder = shapes, coder
         self.num_steps = len(shapes)
         self.symbols = []
 
-    def __call__(self, k, prior):
+    def __call__(self, k: int, prior: CodedPrior) -> np.ndarray:
         symbols = prior.decode(self.shapes[k], self.coder)
         self.symbols.append(symbols)
         return symbols

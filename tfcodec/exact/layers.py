@@ -349,7 +349,7 @@ def swap(chain: FreezableNetwork, convs: Sequence[specification.Conv]) -> None:
     _replace(chain, ExactChain(convs, name=chain.attribute))
 
 
-def pair(chain, convs):
+def pair(chain: FreezableNetwork, convs: Sequence[specification.Conv]) -> None:
     """As `swap`, of a `StraightThrough` of that chain and the network itself."""
     network = getattr(chain.owner, chain.attribute)
     _replace(chain, StraightThrough(network, ExactChain(convs, name="exact")))
@@ -357,8 +357,11 @@ def pair(chain, convs):
 
 def _replace(chain, new):
     old = getattr(chain.owner, chain.attribute)
-    chain.owner._tracker.unlock()  # as Keras' own quantisation does
+    tracker = chain.tracker or chain.owner
+    tracker._tracker.unlock()  # as Keras' own quantisation does
     delattr(chain.owner, chain.attribute)
-    chain.owner._layers.remove(old)
+    tracker._layers.remove(old)
     setattr(chain.owner, chain.attribute, new)
-    chain.owner._tracker.lock()
+    if tracker is not chain.owner:
+        tracker._layers.append(new)
+    tracker._tracker.lock()

@@ -101,7 +101,7 @@ def _trace_steps(module, model, with_weights):
         return state, prior.mu, prior.indexes()
 
     steps, previous, parts = [], [], model.parts
-    if parts[-1].get("wavefront"):
+    if parts[-1].wavefront:
         parts = (*parts, parts[-1])  # the second wavefront's step serves all that follow
     for k, part in enumerate(parts):
 
@@ -110,7 +110,7 @@ def _trace_steps(module, model, with_weights):
 
         function, (state, _, _) = _trace(on_cpu(with_weights(step_k)), *previous)
         steps.append(function)
-        symbols = tf.TensorSpec([1, None, None, part["channels"]], tf.int32)
+        symbols = tf.TensorSpec([1, None, None, part.channels], tf.int32)
         previous = [_spec_of(state), symbols]
     module.steps = steps
     module.finish, y_hat = _trace(on_cpu(with_weights(model.finish)), *previous)

@@ -6,9 +6,8 @@ import os
 import numpy as np
 
 from tfcodec.coding import wavefront
-from tfcodec.coding.format import PROFILE_FLOAT32, padded
-from tfcodec.coding.mixtures import MixturePrior
-from tfcodec.entropy.walk import TablePrior
+from tfcodec.coding.format import PROFILE_FLOAT32
+from tfcodec.entropy.walk import CODINGS, LatentShapes, read_parts
 from tfcodec.errors import ModelError
 from tfcodec.exact import specification
 from tfcodec.exact.proof import frozen_convolutions, integers_hash, known_answer
@@ -36,7 +35,12 @@ class Exported:
         self.tables = CodingTables(**self.functions.tables())
         with incomplete_exports_named(info.path):
             self.tiling = info.config["tiling"]
-        self.stride, self.parts = info.config["stride"], info.config["steps"]
+        self.stride = info.config["stride"]
+        try:
+            self.parts = read_parts(info.config["steps"])
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{info.path}: its parts cannot be read: {error}") from error
+        self._latents = LatentShapes(self.parts, self.stride)
         self.check_arithmetic()
 
     @functools.cached_property
@@ -83,19 +87,11 @@ class Exported:
 
     def padded(self, height, width):
         """The two sides of a picture as the model sees it, multiples of its stride."""
-        return [padded(side, self.stride) for side in (height, width)]
+        return self._latents.padded(height, width)
 
     def shapes(self, height, width):
         """Shape (1, h, w, c) of each step's latents for a picture of that size."""
-        padded = self.padded(height, width)
-        shapes = []
-        for part in self.parts:
-            sides = (side // part["stride"] for side in padded)
-            if part.get("wavefront"):
-                shapes += wavefront.shapes(*sides, part["channels"])
-            else:
-                shapes.append((1, *sides, part["channels"]))
-        return shapes
+        return self._latents.shapes(height, width)
 
     def analysis(self, rgb, rung, progress=None):
         """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c].
@@ -106,7 +102,7 @@ class Exported:
         latents = self.functions.to_latents(self._to_y(rgb, rung, progress))
         for part, latent in zip(self.parts, latents, strict=True):
             latent = latent.numpy()
-            steps += wavefront.split(latent) if part.get("wavefront") else [latent]
+            steps += wavefront.split(latent) if part.wavefront else [latent]
         return steps
 
     def _to_y(self, rgb, rung, progress=None):
@@ -144,9 +140,7 @@ class Exported:
             state, mu, indexes = steps[0]()
         else:  # wavefronts repeat the last step
             state, mu, indexes = steps[min(k, len(steps) - 1)](state, self._tf.constant(symbols))
-        if part.get("coding") == "mixture":
-            return state, MixturePrior(indexes.numpy(), part["first_row"])
-        return state, TablePrior(mu.numpy(), indexes.numpy())
+        return state, CODINGS[part.coding](part, mu.numpy(), indexes.numpy())
 
     def finish(self, state, symbols):
         return self.functions.finish(state, self._tf.constant(symbols))

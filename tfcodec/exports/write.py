@@ -102,7 +102,7 @@ def _describe(model, note):
         "default_quality": None if single else DEFAULT_QUALITY,
         "lambdas": list(model.lambdas),
         "stride": model.stride,
-        "steps": list(model.parts),
+        "steps": [part.to_json() for part in model.parts],
         "tiling": tiles.measure(model),
         "parameters": int(sum(v.numpy().size for v in model.variables)),
         "measured": [],
@@ -130,7 +130,8 @@ def _fingerprint(arrays, tables, model, note):
     """Hexadecimal of 4 bytes that change with anything that decoding hangs on."""
     digest = hashlib.sha256()
     frozen = [note["exact"]["sha256"]] if "exact" in note else []
-    digest.update(repr([list(model.parts), model.stride, note["profile"], *frozen]).encode())
+    parts = [part.to_json() for part in model.parts]
+    digest.update(repr([parts, model.stride, note["profile"], *frozen]).encode())
     for name, array in sorted({**arrays, **tables}.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())

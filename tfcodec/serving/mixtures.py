@@ -6,10 +6,12 @@ asked of all symbols of a step at once, in rounds that are a loop.
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from tfcodec.coding.mixtures import (
+    BINARY_ROWS,
     COMPONENTS,
     MEAN_BITS,
     ask_centre,
@@ -38,6 +40,17 @@ class StockMixturePrior:
     first_row: int
     tables: tf.Tensor
     mu = 0.0
+    most_reads = MAX_QUESTIONS  # of the decoder, a symbol
+
+    @classmethod
+    def make(cls, part, mu, indexes, server, k):
+        """The prior of step k of a part, see `serving.walk.CODINGS`."""
+        return cls(indexes, part.first_row, tf.identity(server.family_tables))
+
+    @staticmethod
+    def bisected_rows(part, prior, last):
+        """All rows are binary decisions, which are bisected."""
+        return part.first_row + np.arange(BINARY_ROWS)
 
     def encode(self, symbols: tf.Tensor, coder: StockEncoder) -> None:
         """Has a `StockEncoder` write int32 symbols of the step's shape."""

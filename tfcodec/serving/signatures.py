@@ -11,19 +11,18 @@ from tfcodec.coding.format import (
     QUALITY_STEPS,
     padded,
 )
-from tfcodec.entropy.walk import walk
+from tfcodec.entropy.walk import MIXTURE, walk
 from tfcodec.serving import container
 from tfcodec.serving.coder import StockDecoder, StockEncoder, StockTables
 from tfcodec.serving.faults import Faults
-from tfcodec.serving.mixtures import MAX_QUESTIONS
 from tfcodec.serving.pictures import read_alpha, read_picture
 from tfcodec.serving.walk import (
+    CODINGS,
     ExportedInGraph,
     GraphDecoder,
     GraphEncoder,
     bisected_rows,
     count_elements,
-    is_mixture,
     serving_lanes,
 )
 
@@ -48,7 +47,7 @@ class Server(tf.Module):
             setattr(self, name, getattr(loaded, name))
         self.bisected, rows = bisected_rows(self._exported)
         self.stock_tables = StockTables(model.exported.tables, rows)
-        if any(is_mixture(part) for part in self._exported.parts):
+        if any(part.coding == MIXTURE for part in self._exported.parts):
             self.family_tables = tf.Variable(mixtures.family_tables(), trainable=False)
 
         text, number = tf.string, tf.float32
@@ -229,19 +228,18 @@ class Server(tf.Module):
         found = []
         whole = [padded(side, self._exported.stride) for side in (height, width)]
         for part in self._exported.parts:
-            sides, steps = [side // part["stride"] for side in whole], tf.constant(1)
-            if part.get("wavefront"):
+            sides, steps = [side // part.stride for side in whole], tf.constant(1)
+            if part.wavefront:
                 steps, sides = wavefront.count(*sides), (wavefront.rows(*sides, xp=ops), 1)
-            found.append((tf.cast(steps, tf.int64), (1, *sides, part["channels"])))
+            found.append((tf.cast(steps, tf.int64), (1, *sides, part.channels)))
         return found
 
     def _turns(self, shapes, lanes):
         """The most turns of the decoder's loop that such latents can need, int64."""
         turns = []
         for part, (steps, shape) in zip(self._exported.parts, shapes, strict=True):
-            turns.append(steps * -(-count_elements(shape) // lanes))
-            if is_mixture(part):
-                turns[-1] *= MAX_QUESTIONS
+            most = CODINGS[part.coding].most_reads
+            turns.append(most * steps * -(-count_elements(shape) // lanes))
         return tf.add_n(turns)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfcodec.coding import mixtures, wavefront
+from tfcodec.coding import wavefront
 from tfcodec.coding.format import (
     MAX_LANES,
     MAX_SYMBOL,
     SERVING_SYMBOLS,
 )
+from tfcodec.entropy.walk import MIXTURE, TABLE, Part
 from tfcodec.exports import loaded
 from tfcodec.serving.coder import StockDecoder, StockEncoder
 from tfcodec.serving.mixtures import StockMixturePrior
@@ -30,7 +31,7 @@ class ExportedInGraph:
     def __init__(
         self,
         server: tf.Module,
-        parts: list[dict],
+        parts: Sequence[Part],
         visitor: "GraphEncoder | GraphDecoder",
         shapes: list[tuple[tf.Tensor, tuple]],
     ):
@@ -42,15 +43,10 @@ class ExportedInGraph:
         server, part = self._server, self._parts[min(k, len(self._parts) - 1)]
         given = () if k == 0 else (state, symbols)
         state, mu, indexes = server.steps[k](*given)
-        if is_mixture(part):
-            prior = StockMixturePrior(indexes, part["first_row"], tf.identity(server.family_tables))
-            return state, prior
-        # A hostile file may drive a network to not-a-number, which casts to any integer.
-        indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
-        return state, GraphTablePrior(mu, indexes, server.bisected[k])
+        return state, CODINGS[part.coding].make(part, mu, indexes, server, k)
 
     def finish(self, state: dict, symbols: tf.Tensor) -> Any:
-        if self._parts[-1].get("wavefront"):
+        if self._parts[-1].wavefront:
             state, symbols = self._wavefronts(state, symbols)
         return self._server.finish(state, symbols)
 
@@ -79,12 +75,33 @@ class GraphTablePrior:
     mu: tf.Tensor
     indexes: tf.Tensor
     bisected: bool
+    most_reads = 1  # of the decoder, a symbol
+
+    @classmethod
+    def make(cls, part, mu, indexes, server, k):
+        """The prior of step k of a part, see `CODINGS`."""
+        # A hostile file may drive a network to not-a-number, which casts to any integer.
+        indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
+        return cls(mu, indexes, server.bisected[k])
+
+    @staticmethod
+    def bisected_rows(part, prior, last):
+        """Those of a step where one row serves a channel; None for another, and for the last."""
+        few = not last and prior.indexes.shape[1:3] == (1, 1)
+        return np.unique(prior.indexes) if few else None
 
     def encode(self, symbols: tf.Tensor, coder: StockEncoder) -> None:
         coder.write(tf.broadcast_to(self.indexes, tf.shape(symbols)), symbols)
 
     def decode(self, shape: tuple, coder: StockDecoder) -> tf.Tensor:
         return coder.read(tf.broadcast_to(self.indexes, shape), self.bisected)
+
+
+# `entropy.walk.CODINGS` inside a graph: classes of `CodedPrior`s with two more methods.
+#     make(part, mu, indexes, server, k): the prior of a step, of tensors;
+#     bisected_rows(part, prior, last): from the numpy twin's prior, the rows that the decoder is to
+#         bisect, or None if a step's rows are to have inverse tables.
+CODINGS = {TABLE: GraphTablePrior, MIXTURE: StockMixturePrior}
 
 
 class _Visitor:
@@ -106,7 +123,7 @@ class _Visitor:
 class GraphEncoder(_Visitor):
     """`walk.StepEncoder` of tensors; latents: of each part, as the analysis gives them."""
 
-    def __init__(self, coder: StockEncoder, parts: list[dict], latents: Sequence[tf.Tensor]):
+    def __init__(self, coder: StockEncoder, parts: Sequence[Part], latents: Sequence[tf.Tensor]):
         super().__init__(coder, parts)
         self.latents = latents
 
@@ -115,7 +132,7 @@ class GraphEncoder(_Visitor):
     ) -> tf.Tensor:
         """The symbols of part k, or of its wavefront t."""
         latent = self.latents[k]
-        if self.parts[k].get("wavefront"):
+        if self.parts[k].wavefront:
             row, column, valid = wavefront.positions(t, *tf.unstack(tf.shape(latent)[1:3]), xp=ops)
             latent = tf.gather_nd(latent[0], tf.stack([row, column], 1))
             latent = tf.where(valid[:, None], latent, 0.0)[None, :, None]
@@ -130,7 +147,7 @@ class GraphEncoder(_Visitor):
 class GraphDecoder(_Visitor):
     """`walk.StepDecoder` of tensors; shapes: of a step of each part."""
 
-    def __init__(self, coder: StockDecoder, parts: list[dict], shapes: list[tuple]):
+    def __init__(self, coder: StockDecoder, parts: Sequence[Part], shapes: list[tuple]):
         super().__init__(coder, parts)
         self.shapes = shapes
 
@@ -138,11 +155,7 @@ class GraphDecoder(_Visitor):
         self, k: int, t: int | tf.Tensor, prior: GraphTablePrior | StockMixturePrior
     ) -> tf.Tensor:
         symbols = prior.decode(self.shapes[k], self.coder)
-        return tf.ensure_shape(symbols, [1, None, None, self.parts[k]["channels"]])
-
-
-def is_mixture(part: dict) -> bool:
-    return part.get("coding") == "mixture"
+        return tf.ensure_shape(symbols, [1, None, None, self.parts[k].channels])
 
 
 def bisected_rows(exported: loaded.Exported) -> tuple[list[bool], list[int]]:
@@ -158,12 +171,9 @@ def bisected_rows(exported: loaded.Exported) -> tuple[list[bool], list[int]]:
     for k, part in enumerate(exported.parts):
         state, prior = exported.step(k, state, symbols)
         symbols = np.zeros(shapes[k], np.int32)
-        if is_mixture(part):
-            steps.append(True)
-            rows.append(part["first_row"] + np.arange(mixtures.BINARY_ROWS))
-        else:
-            steps.append(k < last and prior.indexes.shape[1:3] == (1, 1))
-            rows.append(np.unique(prior.indexes)[: None if steps[k] else 0])
+        bisected = CODINGS[part.coding].bisected_rows(part, prior, k == last)
+        steps.append(bisected is not None)
+        rows += [bisected] if steps[k] else []
     return steps, np.unique(np.concatenate(rows)).tolist()
 
 

@@ -120,13 +120,13 @@ def check(run: Run) -> None:
 
     settings.check(run.settings)
     if "." not in run.model:
-        presets, fields = models.outline(run.model)
+        presets = models.outline(run.model)
         if run.preset not in presets:
             raise InputError(
                 f"{run.model} has no preset {run.preset!r}; it has {', '.join(presets)}"
             )
         # Of a union of types, the preset decides.
-        read_changes(run.changes, {k: v.split(" ")[0] for k, v in fields.items()})
+        read_changes(run.changes, {k: v.split(" ")[0] for k, v in presets[run.preset].items()})
     if run.settings.distortion == "ms_ssim" and run.lambdas is None:
         raise InputError(
             "--distortion=ms_ssim needs --lambda: it multiplies 1 - MS-SSIM, from about 2 to 100"

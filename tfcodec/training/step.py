@@ -111,7 +111,7 @@ class TrainingStep:
 
 def rate_weights(text: str, model: CodecModel) -> dict[str, float]:
     """ "low=0.9,high=1.1" as a dictionary. Raises InputError for a part that the model lacks."""
-    weights, names = {}, {part["name"] for part in model.parts}
+    weights, names = {}, {part.name for part in model.parts}
     for item in filter(None, text.split(",")):
         name, _, value = item.partition("=")
         try:

@@ -1,0 +1,106 @@
+"""How training begins: start values of a codec's weights, some of them from pictures.
+
+    principal    linear chains at the principal components of pictures (`ShortcutAnalysis`)
+    fan_in       all kernels by their fan-in, as PyTorch's layers
+    unit_start   each convolution to an output of unit variance
+
+A codec's `start` is called with (the codec, pictures x, float32 [B, H, W, 3] in [0, 1]; some 100
+crops are enough).
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
+from tfcodec.layers.watch import watching
+
+
+def principal(model: Any, x: np.ndarray) -> None:
+    """The linear chains of `ShortcutAnalysis` and its synthesis, then the rates."""
+    if model.pixels is not None:
+        model.pixels.principal_start(x)
+        principal_start(model.analysis_transform, model.synthesis_transform, model.pixels(x))
+    else:
+        principal_start(model.analysis_transform, model.synthesis_transform, x)
+    model.start_rates(x)
+
+
+def fan_in(model: Any, x: np.ndarray) -> None:
+    """Scales Glorot's start of all kernels to a variance of 1 / (3 fan-in), as PyTorch's layers
+    start: through the products of several inverse GDNs, Glorot's reaches 1e8 in LIC-TCM."""
+    # Those around the transforms start as they should.
+    kept = [] if model.pixels is None else model.pixels.trainable_variables
+    for variable in model.trainable_variables:
+        if variable.name == "kernel" and not any(variable is v for v in kept):
+            inputs, outputs = variable.shape[-2:]
+            # Both fans count the window, so that it cancels.
+            variable.assign(variable * np.float32(np.sqrt((inputs + outputs) / (6 * inputs))))
+
+
+def principal_start(analysis: Any, synthesis: Any, x: Any) -> Any:
+    """Sets the linear chains to the principal components of pictures, stage by stage.
+
+    Each stage takes 2x2 blocks of the one before it onto their leading components; the synthesis
+    gets the transposes, so that together they are a projection. Channels beyond the size of a block
+    start at zero.
+
+    Args:
+        analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
+        x: float32 [B, H, W, C], what the analysis takes, sides multiples of 2^s; some 100 crops of
+            pictures are enough.
+    Returns: the analysis's linear chain of x, float32 [B, H/2^s, W/2^s, latents].
+    """
+    linear = np.float32(x) - analysis.centre
+    for down, up in zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True):
+        linear = principal_pair(down, up, linear)
+    return linear
+
+
+def principal_pair(down: DownConv2D, up: SubpixelConv2D, x: Any) -> Any:
+    """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/2, W/2, filters].
+
+    Args: down: a 2x2 `DownConv2D`; up: the 1x1 `SubpixelConv2D` that undoes it.
+    """
+    blocks = ops.convert_to_numpy(ops.space_to_depth(x, 2))  # [.., row, column, channel]
+    components = principal_components(blocks)
+    basis = np.zeros([len(components), down.filters], np.float32)
+    kept = min(basis.shape)
+    basis[:, :kept] = components[:, :kept]
+    down.kernel.assign(basis.reshape(2, 2, -1, down.filters))
+    up.conv.kernel.assign(basis.T[None, None])
+    return blocks @ basis
+
+
+def principal_components(x: np.ndarray) -> np.ndarray:
+    """Orthogonal [C, C], float64: the principal components of x [.., C] in columns, the strongest
+    first. The mean is not taken away."""
+    flat = np.reshape(x, [-1, x.shape[-1]])
+    return np.linalg.eigh(np.float64(flat.T) @ flat)[1][:, ::-1]
+
+
+def unit_start(network: Any, x: Any) -> Any:
+    """Scales each convolution of a transform so that its output has unit variance at the start.
+
+    Layer by layer, as data passes (Mishkin and Matas, "All You Need Is a Good Init", ICLR 2016).
+    Without it, deep residual transforms with inverse GDNs, which grow as the square, begin with
+    pictures of 10^7, and those without gains with latents that the rate flattens to zero.
+
+    Args:
+        network: a built transform whose biases are still zero.
+        x: its input, a tensor or a pair of them.
+    Returns: the network's output, as it is scaled now.
+    """
+
+    def scale(layer, inputs, output):
+        if not isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose)):
+            return None
+        deviation = float(ops.std(ops.cast(output, "float32")))
+        layer.kernel.assign(layer.kernel / max(deviation, 1e-6))
+        return output / max(deviation, 1e-6)  # linear, without a bias: as if called again
+
+    with watching(scale):
+        network(x)
+    return network(x)

@@ -9,15 +9,18 @@ JAX nothing of TensorFlow is imported.
 """
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import walk
+from tfcodec.entropy.walk import Prior, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed
 from tfcodec.exports.rebuild import rebuild, rebuild_with_gradients
+from tfcodec.layers import Shape, Tensor
 
 ROUNDINGS = ("straight_through", "noise")
 
@@ -55,14 +58,14 @@ class Codec(keras.layers.Layer):
 
     def __init__(
         self,
-        model=None,
-        quality=None,
+        model: str | os.PathLike | None = None,
+        quality: float | None = None,
         *,
-        rounding="straight_through",
-        trainable=False,
-        seed=None,
-        fingerprint=None,
-        **kwargs,
+        rounding: str = "straight_through",
+        trainable: bool = False,
+        seed: int | None = None,
+        fingerprint: str | None = None,
+        **kwargs: Any,
     ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(trainable=trainable, **kwargs)
@@ -81,7 +84,9 @@ class Codec(keras.layers.Layer):
         self.codec.trainable = trainable
         self.built = True
 
-    def call(self, pictures, quality=None, training=False):
+    def call(
+        self, pictures: Tensor, quality: Tensor | float | None = None, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
         x = ops.cast(pictures, "float32")
         batch, height, width = ops.shape(x)[:3]
         x = _padded(_padded(x, 1, self.codec.stride), 2, self.codec.stride)
@@ -112,10 +117,12 @@ class Codec(keras.layers.Layer):
         keys = keras.random.randint((batch,), 0, 2**31 - 1, dtype="int32", seed=self.seed_generator)
         return ops.cast(keys, "uint32")
 
-    def compute_output_shape(self, pictures_shape, quality_shape=None):
+    def compute_output_shape(
+        self, pictures_shape: Shape, quality_shape: Shape | None = None
+    ) -> tuple[Shape, Shape]:
         return tuple(pictures_shape), (pictures_shape[0],)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = ("model", "quality", "rounding", "seed", "fingerprint")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
@@ -130,10 +137,10 @@ class StraightThroughMeter:
     `bits["all"]` is [B], the bits of each example.
     """
 
-    def __init__(self, latents):
+    def __init__(self, latents: Sequence[Tensor]):
         self.latents, self.num_steps, self.bits = latents, len(latents), {"all": 0.0}
 
-    def __call__(self, k, prior):
+    def __call__(self, k: int, prior: Prior) -> Tensor:
         residual = ops.cast(self.latents[k], "float32") - prior.mu
         integers = ops.stop_gradient(ops.round(residual))
         symbols = _with_gradient_of(residual, integers)

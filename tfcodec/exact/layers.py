@@ -161,12 +161,12 @@ class StraightThrough(keras.layers.Layer):
     Input and output: those of the two, which are of one shape.
     """
 
-    def __init__(self, network, exact, **kwargs):
+    def __init__(self, network: keras.Layer, exact: "ExactChain", **kwargs: Any):
         super().__init__(dtype="float32", autocast=False, **kwargs)
         self.network, self.exact = network, exact
         self.built = True
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = self.network(x)
         # The difference is 0 exactly, so that the integers stay what they are.
         return ops.stop_gradient(self.exact(x)) + (y - ops.stop_gradient(y))

@@ -85,10 +85,8 @@ def unpack(
     _check_claims(reader, size, height, width, max_pixels)
     payload, lengths = _read_lanes(reader, coding, payload)
     escapes = _unpack_escapes(escapes, parts["escapes"], reader)
-    reader.check(
-        sizes["metadata"] <= MAX_METADATA,
-        *(f"metadata have at most {MAX_METADATA} bytes, got ", sizes["metadata"]),
-    )
+    metadata, most = sizes["metadata"], f"metadata have at most {MAX_METADATA} bytes, got "
+    reader.check(metadata <= MAX_METADATA, most, metadata)
     failed, zero = tf.not_equal(reader.error, ""), tf.constant(0, tf.int64)
     fields = {
         "fingerprint": fingerprint,

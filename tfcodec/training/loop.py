@@ -78,9 +78,13 @@ def fit(
             before = step
             if stop:
                 logging.info("stopped at step %d; the same command continues", step)
-                if received and received[0] == signal.SIGINT:
-                    raise KeyboardInterrupt
-                raise SystemExit(128 + (received or [signal.SIGTERM])[0])
+                raise _ending(received)
+
+
+def _ending(received):
+    """The exception that the first signal stands for; another process may have received it."""
+    first = received[0] if received else signal.SIGTERM
+    return KeyboardInterrupt() if first == signal.SIGINT else SystemExit(128 + first)
 
 
 def _begin(trainer, run_dir, described):

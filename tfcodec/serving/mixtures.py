@@ -22,6 +22,7 @@ from tfcodec.coding.mixtures import (
     is_open,
     value,
 )
+from tfcodec.entropy.walk import CodedPrior, Part
 from tfcodec.serving.coder import StockDecoder, StockEncoder
 
 MAX_QUESTIONS = 32  # to a symbol: two, then 15 that double the distance and 15 that halve
@@ -43,12 +44,14 @@ class StockMixturePrior:
     most_reads = MAX_QUESTIONS  # of the decoder, a symbol
 
     @classmethod
-    def make(cls, part, mu, indexes, server, k):
+    def make(
+        cls, part: Part, mu: tf.Tensor, indexes: tf.Tensor, server: tf.Module, k: int
+    ) -> "StockMixturePrior":
         """The prior of step k of a part, see `serving.walk.CODINGS`."""
         return cls(indexes, part.first_row, tf.identity(server.family_tables))
 
     @staticmethod
-    def bisected_rows(part, prior, last):
+    def bisected_rows(part: Part, prior: CodedPrior, last: bool) -> np.ndarray:
         """All rows are binary decisions, which are bisected."""
         return part.first_row + np.arange(BINARY_ROWS)
 

@@ -15,7 +15,7 @@ from tfcodec.coding.format import (
     MAX_SYMBOL,
     SERVING_SYMBOLS,
 )
-from tfcodec.entropy.walk import MIXTURE, TABLE, Part
+from tfcodec.entropy.walk import MIXTURE, TABLE, CodedPrior, Part
 from tfcodec.exports import loaded
 from tfcodec.serving.coder import StockDecoder, StockEncoder
 from tfcodec.serving.mixtures import StockMixturePrior
@@ -78,14 +78,16 @@ class GraphTablePrior:
     most_reads = 1  # of the decoder, a symbol
 
     @classmethod
-    def make(cls, part, mu, indexes, server, k):
+    def make(
+        cls, part: Part, mu: tf.Tensor, indexes: tf.Tensor, server: tf.Module, k: int
+    ) -> "GraphTablePrior":
         """The prior of step k of a part, see `CODINGS`."""
         # A hostile file may drive a network to not-a-number, which casts to any integer.
         indexes = tf.clip_by_value(indexes, 1, tf.size(server.stock_tables.sizes) - 1)
         return cls(mu, indexes, server.bisected[k])
 
     @staticmethod
-    def bisected_rows(part, prior, last):
+    def bisected_rows(part: Part, prior: CodedPrior, last: bool) -> np.ndarray | None:
         """Those of a step where one row serves a channel; None for another, and for the last."""
         few = not last and prior.indexes.shape[1:3] == (1, 1)
         return np.unique(prior.indexes) if few else None

@@ -137,6 +137,13 @@ def put_on_path(checkout):
     script.chmod(0o755)
 
 
+def behind_links():
+    """What the checkout itself holds where the copy has links."""
+    return sorted(
+        path for name in ("models", "saved_models") for path in (ROOT / name).glob("[!_]*")
+    )
+
+
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_the_commands_of_a_page_run(page, slow, checkout, monkeypatch):
@@ -150,6 +157,7 @@ def test_the_commands_of_a_page_run(page, slow, checkout, monkeypatch):
             continue
         assert run(command, SLOW.get(begins, ""), monkeypatch) == 0, command
     assert {path: path.read_bytes() for path in originals} == originals
+    assert behind_links() == before
 
 
 @pytest.mark.parametrize("table", [NOT_RUN, SLOW])

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from harness import check_layer
@@ -6,17 +7,18 @@ from tfcodec.layers.tcm import Bottleneck, ContextAttention, TCMBlock
 
 
 @pytest.mark.parametrize(
-    "layer,shape",
+    "make,shape",
     [
-        (TCMBlock(2, window=2, shifted=True), (1, 4, 4, 8)),
-        (Bottleneck(), (1, 4, 4, 8)),
-        (ContextAttention(5, body="residual", width=8), (1, 4, 5, 6)),
-        (ContextAttention(5, body="swin", width=8), (1, 4, 5, 6)),
+        (lambda: TCMBlock(2, window=2, shifted=True), (1, 4, 4, 8)),
+        (Bottleneck, (1, 4, 4, 8)),
+        (lambda: ContextAttention(5, body="residual", width=8), (1, 4, 5, 6)),
+        (lambda: ContextAttention(5, body="swin", width=8), (1, 4, 5, 6)),
     ],
     ids=["block", "bottleneck", "residual", "swin"],
 )
-def test_the_layer_keeps_what_every_layer_owes(layer, shape):
-    check_layer(layer, shape)
+def test_the_layer_keeps_what_every_layer_owes(make, shape):
+    keras.utils.set_random_seed(1)  # some starts leave a rectifier of four channels dead
+    check_layer(make(), shape)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
     python benchmarks/same.py record before.json        # on the tree as it was
     python benchmarks/same.py check before.json         # on the changed one, on the same machine
 
-Recorded are, of every preset of every model, the variables (path, shape, order), parts, tables,
-and what it computes from weights that are a function of their paths; of every export that comes
-with the package its fingerprint, as written and as found again from its rebuilt weights; and what
-the golden files decode to, and what three pictures are encoded to by the default model.
+Recorded are, of every preset of every model, the variables (path, shape, order), how they start
+from a seed, parts, tables, and what it computes from weights that are a function of their paths; of
+every export that comes with the package its fingerprint, as written and as found again from its
+rebuilt weights; what the golden files decode to, and what three pictures are encoded to by the
+default model.
 `--only WORD` limits it to names that contain the word.
 """
 
@@ -51,13 +52,16 @@ def main():
 
 def results(only):
     """(name, JSON value) of all that is recorded."""
+    import keras
+
     from tfcodec import models
     from tfcodec.exports import installed
 
     for name in models.MODELS:
         for preset in models.module(name).PRESETS:
             if only in f"{name} {preset}":
-                yield f"{name} {preset}", describe_model(models.build(name, preset))
+                keras.utils.set_random_seed(0)
+                yield f"{name} {preset}", describe_model(models.build(name, preset).build_weights())
     for info in installed.models():
         if only in f"export {info.name}":
             yield f"export {info.name}", describe_export(info)
@@ -85,12 +89,13 @@ def differences(name, expected, found):
 
 
 def describe_model(model):
-    """Variables, parts, tables and numbers of a model with weights that its paths give."""
+    """Variables, their start, parts, tables, and numbers for weights that its paths give."""
     import numpy as np
 
-    model.build_weights()
     variables = [f"{v.path} {tuple(v.shape)}" for v in model.variables]
+    start = hashlib.sha256()
     for variable in model.variables:
+        start.update(variable.numpy().tobytes())
         if variable.path.endswith(("/kernel", "/bias")):
             rng = np.random.default_rng(zlib.crc32(variable.path.partition("/")[2].encode()))
             value = rng.standard_normal(variable.shape, np.float32)
@@ -103,6 +108,7 @@ def describe_model(model):
     sums |= {part: float(value[0]) for part, value in bits.items()}
     return {
         "variables": variables,
+        "start": start.hexdigest(),
         "layers": [layer.name for layer in model.layers],
         "stride": model.stride,
         "parts": [part_as_json(part) for part in model.parts],

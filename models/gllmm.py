@@ -59,15 +59,14 @@ PRESETS = {
 
 def build(cfg: Config, name: str = "gllmm") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
-    numbers = mixture.NUMBERS * cfg.latents
+    transforms, numbers = (analysis(cfg), synthesis(cfg)), mixture.NUMBERS * cfg.latents
     networks = WavefrontNetworks(
         *hyper_transforms(cfg),
         MaskedConv2D(2 * cfg.latents, dtype="float32", name="context"),
         estimator(cfg.estimators, numbers, cfg.slope, "estimator"),
     )
     return CodecModel(
-        analysis(cfg),
-        synthesis(cfg),
+        *transforms,
         WavefrontLatents(networks, cfg.latents, cfg.filters),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,

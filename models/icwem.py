@@ -17,14 +17,12 @@ weak. Encoder and decoder share these weights. Slices are coded with convolution
 """
 
 import dataclasses
-from functools import partial
 
 import keras
 import numpy as np
 from keras import ops
 
-from tfcodec.entropy.channelwise import ChARM, Group, even_slices
-from tfcodec.entropy.latents.hyperprior import ContextLatents
+from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import starts, tcm
@@ -32,8 +30,7 @@ from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
-    compact_features,
-    compact_hyper_features,
+    compact_slices,
 )
 
 # The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
@@ -137,6 +134,7 @@ def build(cfg: Config | CompactConfig, name: str = "icwem") -> CodecModel:
 
 
 def _authors(cfg, name):
+    pixels = PixelTransform(cfg.enhancement, KERNEL_SIZES[: cfg.levels], 3, name="pixels")
     analysis, synthesis = tcm.transforms(cfg)
     return CodecModel(
         analysis,
@@ -146,7 +144,7 @@ def _authors(cfg, name):
         gain_level=cfg.gain_level,
         start=starts.fan_in,
         stride=tcm.STRIDE,
-        pixels=PixelTransform(cfg.enhancement, KERNEL_SIZES[: cfg.levels], 3, name="pixels"),
+        pixels=pixels,
         name=name,
     )
 
@@ -165,13 +163,11 @@ def _compact(cfg, name):
     group = Group.convolutions(
         "y", even_slices(cfg.latents, cfg.slices), widths=(48, 32), kernels=(3, 1, 1)
     )
-    charm = partial(ChARM, [group], compact_features(cfg.filters), 0, name="charm")
-    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
     y_stride = 2 ** (cfg.levels + len(widths) + 1)
     return CodecModel(
         ShortcutAnalysis(widths, cfg.latents, 3, name="analysis", **options),
         ShortcutSynthesis(widths, 3 * 4**cfg.levels, name="synthesis", **options),
-        ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
+        compact_slices(cfg, [group], y_stride),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=starts.principal,

@@ -24,8 +24,7 @@ from tfcodec.models.transforms import (
     ShortcutSynthesis,
     balle_analysis,
     balle_synthesis,
-    compact_features,
-    compact_hyper_features,
+    compact_slices,
     conv,
     down_conv,
     relu,
@@ -71,6 +70,7 @@ def build(cfg: Config | CompactConfig, name: str = "ms2020") -> CodecModel:
 
 
 def _paper(cfg, name):
+    analysis, synthesis = balle_analysis(cfg.filters, cfg.latents), balle_synthesis(cfg.filters)
     down = [conv(320, 3), relu(), down_conv(256, 5), relu()]
     down += [down_conv(cfg.hyper_latents, 5, use_bias=False)]
     up = [up_conv(192, 5), relu(), up_conv(256, 5), relu(), conv(MAPS, 3), relu()]
@@ -86,8 +86,8 @@ def _paper(cfg, name):
     )
     charm = partial(ChARM, [group], MAPS, MAPS, name="charm")
     return CodecModel(
-        balle_analysis(cfg.filters, cfg.latents),
-        balle_synthesis(cfg.filters),
+        analysis,
+        synthesis,
         ContextLatents(hyper, charm, cfg.latents),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
@@ -100,13 +100,11 @@ def _compact(cfg, name):
     group = Group.convolutions(
         "y", _slices(cfg), support=cfg.support, widths=(96, 96), kernels=(3, 3, 1)
     )
-    charm = partial(ChARM, [group], compact_features(cfg.filters), 0, name="charm")
-    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
     y_stride = 2 ** (len(cfg.widths) + 1)
     return CodecModel(
         ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=cfg.wavelet, name="analysis"),
         ShortcutSynthesis(cfg.widths, wavelet=cfg.wavelet, name="synthesis"),
-        ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
+        compact_slices(cfg, [group], y_stride),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=starts.principal,

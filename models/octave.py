@@ -163,6 +163,7 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
     Args: density: of y; use_bias: of the last layer that estimates y_high.
     """
     n, half, found = cfg.filters // 2, cfg.latents // 2, {}
+    hyper = hyper_transforms(cfg, 2, 2 * cfg.latents, ("hyper_analysis", "hyper_synthesis"))
     if cfg.hyper_layers == 2:
         outputs = 2 * cfg.filters
         top = hyper_transforms(cfg, 1, outputs, ("top_analysis", "top_synthesis"))
@@ -171,23 +172,19 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
         for name in ("up_means", "up_scales", "up_features"):
             act = partial(GDN, dtype="float32") if cfg.up_gdn else leaky(cfg.slope)
             found[name] = sequential([up_conv(n, 3), act] * 2, name=name)
+    means, others = len(density.mean_places), len(density.other_places)
+    found["means_conv"] = conv(means * half, 5)(name="means_conv")
+    found["scales_conv"] = conv(others * half, 5)(name="scales_conv")
+    found["y_estimator"] = estimator(
+        cfg.estimators, density.numbers * half, cfg.slope, "y_estimator", use_bias
+    )
     across = [("y_across", half)] if cfg.cross_resolution else []
     if cfg.cross_resolution and cfg.hyper_layers == 2:
         across += [("z_across", n)]
     if cfg.fidelity:  # a weight of zero: nothing to learn
         across += [("y_fidelity", half), ("z_fidelity", n)]
     found |= {name: up_conv(width, 5)(name=name) for name, width in across}
-    means, others = len(density.mean_places), len(density.other_places)
-    hyper = ("hyper_analysis", "hyper_synthesis")
-    return OctaveNetworks(
-        *hyper_transforms(cfg, 2, 2 * cfg.latents, hyper),
-        means_conv=conv(means * half, 5)(name="means_conv"),
-        scales_conv=conv(others * half, 5)(name="scales_conv"),
-        y_estimator=estimator(
-            cfg.estimators, density.numbers * half, cfg.slope, "y_estimator", use_bias
-        ),
-        **found,
-    )
+    return OctaveNetworks(*hyper, **found)
 
 
 def hyper_transforms(

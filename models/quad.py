@@ -71,10 +71,11 @@ PRESETS = {
 def build(cfg: Config, name: str = "quad") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
     context = partial(Quadtree, cfg.latents, cfg.features, widths=cfg.step_widths, name="context")
+    hyper = hyper_networks(cfg)
     return CodecModel(
         BlockAnalysis(cfg.width, cfg.analysis_blocks, cfg.latents, name="analysis"),
         BlockSynthesis(cfg.width, cfg.synthesis_blocks, name="synthesis"),
-        ContextLatents(hyper_networks(cfg), context, cfg.latents, stride=STRIDE),
+        ContextLatents(hyper, context, cfg.latents, stride=STRIDE),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=karhunen_loeve,

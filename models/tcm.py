@@ -24,8 +24,7 @@ from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
-    compact_features,
-    compact_hyper_features,
+    compact_slices,
     sequential,
 )
 
@@ -89,13 +88,11 @@ def swin_slices(cfg) -> ContextLatents:
 def _compact(cfg, name):
     options = dict(blocks=2, attention=True)  # windows of 8 at H/8
     group = Group.convolutions("y", even_slices(cfg.latents, cfg.slices), widths=(96, 64))
-    charm = partial(ChARM, [group], compact_features(cfg.filters), 0, name="charm")
-    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
     y_stride = 2 ** (len(cfg.widths) + 1)
     return CodecModel(
         ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
         ShortcutSynthesis(cfg.widths, name="synthesis", **options),
-        ContextLatents(hyper, charm, cfg.latents, stride=y_stride),
+        compact_slices(cfg, [group], y_stride),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=starts.principal,

@@ -22,7 +22,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfcodec.entropy.latents.hyperprior import HyperNetworks
+from tfcodec.entropy.channelwise import ChARM, Group
+from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.residual import ResidualBlock
@@ -288,3 +289,15 @@ def compact_hyper_features(filters: int, hyper_latents: int) -> HyperNetworks:
 def compact_features(filters: int) -> int:
     """Channels of the features that `compact_hyper_features` of so many filters gives."""
     return filters * 4 // 3
+
+
+def compact_slices(
+    cfg: Any, groups: list[Group], stride: int, bands: keras.layers.Layer | None = None
+) -> ContextLatents:
+    """y in slices between the hyper networks of the `compact` presets; stride: of y.
+
+    cfg: a `CompactConfig` with `filters` of the hyper networks, `hyper_latents` and `latents`.
+    """
+    charm = partial(ChARM, groups, compact_features(cfg.filters), 0, name="charm")
+    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
+    return ContextLatents(hyper, charm, cfg.latents, bands, stride=stride)

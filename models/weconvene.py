@@ -26,8 +26,7 @@ from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
-    compact_features,
-    compact_hyper_features,
+    compact_slices,
     sequential,
 )
 
@@ -111,15 +110,13 @@ def compact_codec(
 ) -> CodecModel:
     """The codec with compact transforms around a table of groups."""
     options = dict(wavelet=cfg.wavelet, levels=levels)
-    charm = partial(ChARM, groups, compact_features(cfg.filters), 0, name="charm")
-    hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
     y_stride = 2 ** (len(cfg.widths) + 1)
     # z, or the last wavelet convolution, whichever is coarser.
     stride = max(8 * y_stride, 2 ** (len(cfg.widths) + (1 if levels is None else levels)))
     return CodecModel(
         ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
         ShortcutSynthesis(cfg.widths, name="synthesis", **options),
-        ContextLatents(hyper, charm, cfg.latents, bands, stride=y_stride),
+        compact_slices(cfg, groups, y_stride, bands),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=starts.principal,

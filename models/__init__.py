@@ -17,22 +17,11 @@ from typing import Any
 
 from tfcodec.errors import InputError
 
-MODELS = (
-    "bmshj2018",
-    "mbt2018_mean",
-    "ms2020",
-    "tcm",
-    "weconvene",
-    "weconvene3d",
-    "icwem",
-    "octave",
-    "gllmm",
-    "quad",
-)
+NAMES = "bmshj2018 mbt2018_mean ms2020 tcm weconvene weconvene3d icwem octave gllmm quad"
+MODELS = tuple(NAMES.split())
 
 # Precisions of the transforms, and Keras' policies that give them.
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-
 
 # Values by which config.json of releases before 0.6 said that a preset was the paper's, or lacked
 # something: today the presets have classes of their own, and such a field is left out.

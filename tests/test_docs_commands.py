@@ -145,7 +145,8 @@ def behind_links():
 
 
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+    put_on_path(checkout)
+    before = behind_links()
 def test_the_commands_of_a_page_run(page, slow, checkout, monkeypatch):
     put_on_path(checkout)
     pictures = [path for path in checkout.rglob("*g") if path.suffix in (".png", ".jpg")]

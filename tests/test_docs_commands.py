@@ -145,10 +145,10 @@ def behind_links():
 
 
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
-    put_on_path(checkout)
-    before = behind_links()
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_the_commands_of_a_page_run(page, slow, checkout, monkeypatch):
     put_on_path(checkout)
+    before = behind_links()
     pictures = [path for path in checkout.rglob("*g") if path.suffix in (".png", ".jpg")]
     files = [path for path in pictures if path.parent.name != "docs"]  # which holds results
     originals = {path: path.read_bytes() for path in files}

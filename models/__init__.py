@@ -8,10 +8,8 @@ Rules. May import: layers, entropy, exact's chains through entropy; Keras, no Te
 by exports and above. Never knows: files, pictures, training.
 """
 
-import ast
 import dataclasses
 import importlib
-import pathlib
 import types
 from typing import Any
 
@@ -42,26 +40,6 @@ def module(name: str) -> types.ModuleType:
     if missing:
         raise InputError(f"the module {name!r} is no model: it has no {' and no '.join(missing)}")
     return found
-
-
-def outline(name: str) -> dict[str, dict[str, str]]:
-    """{preset: {field of its configuration: name of its type}} of a model that comes with the
-    package, in their order, read from its source: nothing is imported, neither Keras.
-
-    Raises: InputError for another name.
-    """
-    if name not in MODELS:
-        raise InputError(f"there is no model {name!r}; the models are {', '.join(MODELS)}")
-    source = pathlib.Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-    presets, fields = {}, {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef):
-            members = [m for m in node.body if isinstance(m, ast.AnnAssign)]
-            fields[node.name] = {m.target.id: ast.unparse(m.annotation) for m in members}
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PRESETS":
-            pairs = zip(node.value.keys, node.value.values, strict=True)
-            presets = {key.value: fields[ast.unparse(call.func)] for key, call in pairs}
-    return presets
 
 
 def config(name: str, preset: str, **changes: Any) -> Any:

@@ -1,5 +1,6 @@
 """`tfcodec train` as a process: what it refuses at once, and what it says."""
 
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -65,3 +66,18 @@ def test_the_script_of_the_checkout_is_the_command():
         [sys.executable, ROOT / "train_tf.py", "--list"], capture_output=True, text=True
     )
     assert done.stdout == without_keras("--list").stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ("quad", "base")),
+        (["--model", "mbt2018_mean"], ("mbt2018_mean", "compact")),
+        (["--preset", "small"], ("quad", "small")),
+    ],
+)
+def test_what_is_trained_unless_it_is_said(words, expected):
+    parser = argparse.ArgumentParser()
+    train.add(parser.add_subparsers())
+    run = train.ask(parser.parse_args(["train", *words]))
+    assert (run.model, run.preset) == expected

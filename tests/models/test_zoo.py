@@ -17,7 +17,7 @@ from tfcodec.commands.main import main
 from tfcodec.entropy.walk import walk
 from tfcodec.errors import InputError
 from tfcodec.models import ms2020, octave, tcm
-from tfcodec.training import losses
+from tfcodec.training import losses, outline
 
 ROOT = pathlib.Path(__file__).parents[2]
 ALL = [(name, preset) for name in models.MODELS for preset in models.module(name).PRESETS]
@@ -201,9 +201,9 @@ def test_the_papers_networks_start_where_training_is_possible(name, preset):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_an_outline_is_what_is_imported(name):
-    outline = {preset: list(fields) for preset, fields in models.outline(name).items()}
+    found = {preset: list(fields) for preset, fields in outline.outline(name).items()}
     presets = models.module(name).PRESETS.items()
-    assert outline == {k: [f.name for f in dataclasses.fields(cfg)] for k, cfg in presets}
+    assert found == {k: [f.name for f in dataclasses.fields(cfg)] for k, cfg in presets}
 
 
 def test_unknown_names_are_answered_with_the_known_ones():

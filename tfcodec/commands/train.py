@@ -51,9 +51,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--preset",
-        default="base",
         help="a preset of the model, see --list; small is the one of quad for a CPU "
-        "(default: %(default)s)",
+        "(default: base of quad, compact of the others)",
     )
     parser.add_argument(
         "--lambda",
@@ -202,12 +201,13 @@ def recipes() -> pathlib.Path:
 
 def run(arguments: argparse.Namespace) -> int:
     from tfcodec.training import run as training
+    from tfcodec.training.outline import outline
 
     console = Console(files=1)
     try:
         if arguments.list:
             for name in models.MODELS:
-                console.result(f"{name}: {' '.join(models.outline(name))}")
+                console.result(f"{name}: {' '.join(outline(name))}")
             return 0
         asked = ask(arguments)
         if arguments.describe:
@@ -261,7 +261,7 @@ def ask(arguments: argparse.Namespace):
         )
     return Run(
         model=arguments.model,
-        preset=arguments.preset,
+        preset=arguments.preset or ("base" if arguments.model == "quad" else "compact"),
         settings=Settings(**{field.name: getattr(arguments, field.name) for field in fields}),
         changes=arguments.config,
         lambdas=read_lambdas(arguments.lmbda),

@@ -2,7 +2,8 @@
 
     pictures ─► crops ─► step ─► backend_tensorflow | backend_jax ─► trainer ─► loop ─► checkpoints
 
-    settings    what is asked for           run          from there to an export
+    settings    what is asked for           outline      what a model can be asked for
+    run         from there to an export
     pictures    found and decoded           records      the same in TFRecord files
     crops       what a step sees            step         what it computes, of values
     losses      what is minimised           optimizer    Muon and Adam      schedule  their rate

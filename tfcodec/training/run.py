@@ -16,6 +16,7 @@ from tfcodec import models
 from tfcodec.errors import InputError
 from tfcodec.exports.installed import ModelInfo
 from tfcodec.training import checkpoint, pictures, settings
+from tfcodec.training.outline import outline
 from tfcodec.training.settings import Settings
 
 if TYPE_CHECKING:  # these import Keras
@@ -120,7 +121,7 @@ def check(run: Run) -> None:
 
     settings.check(run.settings)
     if "." not in run.model:
-        presets = models.outline(run.model)
+        presets = outline(run.model)
         if run.preset not in presets:
             raise InputError(
                 f"{run.model} has no preset {run.preset!r}; it has {', '.join(presets)}"

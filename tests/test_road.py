@@ -13,12 +13,13 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def run(script, *arguments, **environment):
-    """A script of the checkout as a process of its own."""
+    """A script of the checkout as a process of its own, in which TensorFlow is as by default."""
+    quiet = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.run(
         [sys.executable, str(ROOT / script), *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment},
+        env={**quiet, **environment},
     )
 
 

@@ -20,7 +20,8 @@ def outline(name: str) -> dict[str, dict[str, str]]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef):
             members = [m for m in node.body if isinstance(m, ast.AnnAssign)]
-            fields[node.name] = {m.target.id: ast.unparse(m.annotation) for m in members}
+            kinds = {m.target.id: ast.unparse(m.annotation) for m in members}
+            fields[node.name] = {k: v for k, v in kinds.items() if not v.startswith("ClassVar")}
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PRESETS":
             pairs = zip(node.value.keys, node.value.values, strict=True)
             presets = {key.value: fields[ast.unparse(call.func)] for key, call in pairs}

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tfcodec.commands.arguments import add_command, parse_positive
+from tfcodec.commands.arguments import Commands, add_command, parse_positive
 from tfcodec.commands.console import Console, import_tensorflow
 from tfcodec.convert import SOURCES, convert
 from tfcodec.errors import TfcodecError
@@ -10,7 +10,7 @@ from tfcodec.exports import weights
 from tfcodec.models import PRECISIONS
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands, "convert", run, "Make a model of a checkpoint that a paper's authors published."
     )

@@ -2,11 +2,15 @@
 
 import dataclasses
 import fractions
+from typing import TypeAlias
 
 import keras
 
 from tfcodec.errors import NotFreezable
 from tfcodec.layers.conv import SubpixelConv2D, UpConv2D
+
+# Convolutions, each with the slope of the leaky ReLU behind it, or 1.
+Stages: TypeAlias = tuple[tuple[keras.layers.Layer, fractions.Fraction | float], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +18,7 @@ class FreezableNetwork:
     """A network between decoded symbols and a table index, as its owner's attribute.
 
     owner, attribute: where it is.
-    stages: its float convolutions, each with the slope of the leaky ReLU behind it, or 1.
+    stages: its float convolutions, see `Stages`.
     outputs: ((kind, channels), ..) of its last layer: "features", "mu" or "log_scale".
     blocks: channels of each group of inputs that has a range of its own.
     tracker: the Keras layer that tracks the network, where the owner is none.
@@ -22,17 +26,17 @@ class FreezableNetwork:
 
     owner: object
     attribute: str
-    stages: tuple
-    outputs: tuple
-    blocks: tuple
-    tracker: object = None
+    stages: Stages
+    outputs: tuple[tuple[str, int], ...]
+    blocks: tuple[int, ...]
+    tracker: keras.layers.Layer | None = None
 
     def tracked_by(self, layer: keras.layers.Layer) -> "FreezableNetwork":
         """The same, tracked by that layer."""
         return dataclasses.replace(self, tracker=layer)
 
 
-def stages(network: keras.layers.Layer) -> tuple:
+def stages(network: keras.layers.Layer) -> Stages:
     """The stages of a `keras.Sequential` or of a single convolution.
 
     Raises: NotFreezable that says why the network cannot be frozen.

@@ -50,7 +50,7 @@ class ModelInfo:
         return bool(self.config.get("portable"))
 
 
-def read_info(path):
+def read_info(path: str | os.PathLike) -> ModelInfo:
     """The `ModelInfo` of one export's folder. Raises ModelError if it is none."""
     try:
         with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
@@ -62,7 +62,7 @@ def read_info(path):
         ) from error
 
 
-def models():
+def models() -> list[ModelInfo]:
     """All exports on this machine, the bundled ones first, in order of their names."""
     folders = [str(pathlib.Path(__file__).parents[1] / "saved_models")]
     if not os.path.isdir(folders[0]):  # a checkout: setup.py maps the folder beside the package
@@ -78,7 +78,7 @@ def _more_folders():
     return [f for f in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if f]
 
 
-def missing_folders():
+def missing_folders() -> str:
     """Half a sentence on the folders of `TFCODEC_MODELS` that hold no models; empty if all do."""
     wrong = [
         f"{folder}, which " + ("holds no exports" if os.path.isdir(folder) else "does not exist")
@@ -88,7 +88,7 @@ def missing_folders():
     return f"{MODELS_VARIABLE} names {' and '.join(wrong)}" if wrong else ""
 
 
-def find(name_or_dir=None):
+def find(name_or_dir: str | os.PathLike | None = None) -> ModelInfo:
     """The export of that name, alias or folder; None finds the bundled default.
 
     Raises: ModelError that lists the installed models.
@@ -116,7 +116,7 @@ def find(name_or_dir=None):
     )
 
 
-def find_fingerprint(fingerprint, name="input"):
+def find_fingerprint(fingerprint: bytes, name: str = "input") -> ModelInfo:
     """The export that wrote a file. Raises ModelError if it is not installed."""
     found = models()
     for info in found:

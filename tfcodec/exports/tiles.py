@@ -18,8 +18,15 @@ The module needs neither TensorFlow nor Keras but in `measure`.
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:  # imports Keras
+    from tfcodec.models.base import CodecModel
+
+Progress: TypeAlias = Callable[[int, int], None]  # called with tiles done and their number
 
 # Bytes of the largest activation of a tile; all that lives at once is some 7 times as much.
 ACTIVATION_BYTES = 2**26
@@ -37,7 +44,7 @@ class Span:
     last: int
 
 
-def spans(side, largest, margins, stride):
+def spans(side: int, largest: int, margins: Sequence[int], stride: int) -> list[Span]:
     """The spans of an axis, in order, all equally long.
 
     Args:
@@ -62,7 +69,9 @@ def spans(side, largest, margins, stride):
     return found
 
 
-def grid(height, width, tiling, margins, stride):
+def grid(
+    height: int, width: int, tiling: dict[str, Any], margins: str, stride: int
+) -> list[tuple[Span, Span]]:
     """(rows, columns) of each tile of a picture, pairs of `Span`, row by row.
 
     Args:
@@ -89,7 +98,7 @@ def _up(number, multiple):
 # ------------------------------------------------------------------------------------- measuring
 
 
-def measure(model):
+def measure(model: "CodecModel") -> dict[str, Any] | None:
     """What a model needs its tiles to be, for config.json.
 
     All pixels on one side of a border become not-a-number, which no layer takes back: how far it

@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -159,7 +160,7 @@ def _is_pillows(directory, compression, photometric, bits):
     )
 
 
-def describe_tiff(directory: Directory, file, decoded: Decoded) -> None:
+def describe_tiff(directory: Directory, file: BinaryIO, decoded: Decoded) -> None:
     """Fills in profile, metadata and orientation, and says whether there are more pages."""
     decoded.profile = directory.data(_PROFILE, _MOST_PROFILE)
     decoded.xmp = directory.data(_XMP, _MOST_XMP)

@@ -110,7 +110,7 @@ class ShortcutTransform(keras.layers.Layer):
         conv, shortcut: of the chains, called with a stage's filters and options of a convolution.
         filters: channels after each stage; all but the last end in a normalization.
         norm: "gdn" or "igdn".
-        own: the subclass's own arguments by name.
+        arguments: those of the subclass, by name.
         widths: channels at H/2, H/4, .. between the stages: s = len(widths) + 1.
         options: fields of `Inside`, and of every layer.
     """
@@ -121,14 +121,14 @@ class ShortcutTransform(keras.layers.Layer):
         shortcut: partial,
         filters: tuple[int, ...],
         norm: str,
-        own: dict[str, Any],
+        arguments: dict[str, Any],
         widths: tuple[int, ...],
         **options: Any,
     ):
         names = [field.name for field in dataclasses.fields(Inside)]
         inside = Inside(**{name: options.pop(name) for name in names if name in options})
         super().__init__(**options)
-        self.own, self.inside, self.widths = own, inside, tuple(widths)
+        self.arguments, self.inside, self.widths = arguments, inside, tuple(widths)
         self.centre = inside.centre
         inner = len(filters) - 1
         # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
@@ -168,7 +168,7 @@ class ShortcutTransform(keras.layers.Layer):
             x = ops.leaky_relu(x, 0.125)
         return self.norms[k](x) + linear, linear
 
-    def refined(self, x: Tensor) -> Tensor:
+    def apply_blocks(self, x: Tensor) -> Tensor:
         """x behind the blocks."""
         for block in self.refine:
             x = block(x)
@@ -176,7 +176,7 @@ class ShortcutTransform(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         inside = dataclasses.asdict(self.inside)
-        return {**super().get_config(), **self.own, "widths": self.widths, **inside}
+        return {**super().get_config(), **self.arguments, "widths": self.widths, **inside}
 
 
 class ShortcutAnalysis(ShortcutTransform):
@@ -191,14 +191,14 @@ class ShortcutAnalysis(ShortcutTransform):
     def __init__(self, widths: tuple[int, ...], latents: int, kernel_size: int = 5, **options: Any):
         conv = partial(DownConv2D, kernel_size=kernel_size)
         shortcut = partial(DownConv2D, kernel_size=2)
-        own = {"latents": latents, "kernel_size": kernel_size}
-        super().__init__(conv, shortcut, (*widths, latents), "gdn", own, widths, **options)
+        arguments = {"latents": latents, "kernel_size": kernel_size}
+        super().__init__(conv, shortcut, (*widths, latents), "gdn", arguments, widths, **options)
 
     def call(self, x: Tensor) -> Tensor:
         x = linear = x - self.centre
         for k, _ in enumerate(self.norms):
             x, linear = self.stage(k, x, linear)
-        y, _ = self.stage(len(self.norms), self.refined(x), linear)
+        y, _ = self.stage(len(self.norms), self.apply_blocks(x), linear)
         return y
 
 
@@ -213,12 +213,14 @@ class ShortcutSynthesis(ShortcutTransform):
     def __init__(self, widths: tuple[int, ...], channels: int = 3, **options: Any):
         conv = partial(SubpixelConv2D, kernel_size=3)
         shortcut = partial(SubpixelConv2D, kernel_size=1)
-        own = {"channels": channels}
-        super().__init__(conv, shortcut, (*widths[::-1], channels), "igdn", own, widths, **options)
+        arguments = {"channels": channels}
+        super().__init__(
+            conv, shortcut, (*widths[::-1], channels), "igdn", arguments, widths, **options
+        )
 
     def call(self, y_hat: Tensor) -> Tensor:
         x, linear = self.stage(0, y_hat, y_hat)
-        x = self.refined(x)
+        x = self.apply_blocks(x)
         for k in range(1, len(self.convs)):
             x, linear = self.stage(k, x, linear)
         return x + self.centre

@@ -36,9 +36,9 @@ class Encoded:
 
     def reconstruction(self, progress: Progress | None = None) -> pictures.Picture:
         """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
-        given = self._picture
-        shown = self._codec.synthesize(self._y_hat, self.rung, given, given.alpha, progress)
-        return dataclasses.replace(shown, metadata=given.metadata)
+        picture = self._picture
+        shown = self._codec.synthesize(self._y_hat, self.rung, picture, picture.alpha, progress)
+        return dataclasses.replace(shown, metadata=picture.metadata)
 
     def psnr(self, progress: Progress | None = None) -> float:
         """dB of the reconstruction, over pixels that are not wholly transparent."""

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         dest="source",
         required=True,
         choices=SOURCES,
-        help="whose code it is of: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
+        help="whose code wrote it: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"

@@ -36,23 +36,23 @@ class FreezableNetwork:
         return dataclasses.replace(self, tracker=layer)
 
 
-def stages(network: keras.layers.Layer) -> Stages:
+def list_stages(network: keras.layers.Layer) -> Stages:
     """The stages of a `keras.Sequential` or of a single convolution.
 
     Raises: NotFreezable that says why the network cannot be frozen.
     """
-    found = []
+    stages = []
     for layer in network.layers if isinstance(network, keras.Sequential) else [network]:
         slope = _slope(layer)
-        if slope is not None and found and found[-1][1] == 1:
-            found[-1] = (found[-1][0], slope)
+        if slope is not None and stages and stages[-1][1] == 1:
+            stages[-1] = (stages[-1][0], slope)
         elif isinstance(layer, _CONVOLUTIONS):
-            found.append((layer, 1))
+            stages.append((layer, 1))
         else:
             raise NotFreezable(
                 f"{network.name} has a {type(layer).__name__} between z and an index"
             )
-    return tuple(found)
+    return tuple(stages)
 
 
 _CONVOLUTIONS = (keras.layers.Conv2D, UpConv2D, SubpixelConv2D)

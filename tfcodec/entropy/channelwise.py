@@ -128,7 +128,7 @@ class SliceNet(keras.layers.Layer):
             x = ACTIVATIONS[self.activation](conv(x))
         return self.convs[-1](x)
 
-    def stages(self) -> chains.Stages:
+    def list_stages(self) -> chains.Stages:
         """What `chains.FreezableNetwork` takes. Raises: NotFreezable."""
         if self.activation not in SLOPES:
             raise NotFreezable(f"{self.name} has {self.activation} between z and an index")
@@ -247,7 +247,7 @@ class ChARM(keras.layers.Layer):
         self.groups = tuple(groups)
         self.mean_channels, self.scale_channels = mean_channels, scale_channels
         self.first_row, self.density = first_row, density or GaussianDensity()
-        known = []
+        decoded = []
         for group in self.groups:
             if not group.joint and not isinstance(self.density, GaussianDensity):
                 raise ValueError(
@@ -255,11 +255,11 @@ class ChARM(keras.layers.Layer):
                     f"another density needs joint=True. Received: {self.density}"
                 )
             for name in group.given:
-                if name not in known:
+                if name not in decoded:
                     raise ValueError(
                         f"group {group.name!r} is given {name!r}, which is not decoded before it"
                     )
-            known.append(group.name)
+            decoded.append(group.name)
         self.order = [
             (g, i) for g, group in enumerate(self.groups) for i in range(len(group.slices))
         ]
@@ -324,8 +324,8 @@ class ChARM(keras.layers.Layer):
         maps, lrp_support = self.slices[k].parameters(
             state["means"], state.get("scales"), given, earlier
         )
-        found = {"mu": self.density.mean(maps), "lrp_support": lrp_support}
-        state = {**state, **{name: v for name, v in found.items() if v is not None}}
+        kept = {"mu": self.density.mean(maps), "lrp_support": lrp_support}
+        state = {**state, **{name: v for name, v in kept.items() if v is not None}}
         return state, self.density.prior(maps, self.first_row)
 
     def finish(self, state: State, symbols: Tensor) -> Tensor:
@@ -359,16 +359,16 @@ class ChARM(keras.layers.Layer):
                 raise NotFreezable(
                     f"its slices' nets use {group.activation} and emit {group.scale}"
                 )
-            known = sum(g.channels for g in self.groups if g.name in group.given)
-            known += sum(group.slices[: self._seen(group, i)])
+            context = sum(g.channels for g in self.groups if g.name in group.given)
+            context += sum(group.slices[: self._seen(group, i)])
             outputs = self.density.outputs(layer.filters)
             nets = {"mean": outputs}
             if not group.joint:
                 nets = {name: (o,) for name, o in zip(("mean", "scale"), outputs, strict=True)}
             for name, outputs in nets.items():
                 maps = self.mean_channels if name == "mean" else self.scale_channels
-                blocks = (maps, known) if known else (maps,)
-                stages = getattr(layer, name).stages()
+                blocks = (maps, context) if context else (maps,)
+                stages = getattr(layer, name).list_stages()
                 networks.append(chains.FreezableNetwork(layer, name, stages, outputs, blocks))
         return networks
 

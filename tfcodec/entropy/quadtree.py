@@ -163,7 +163,7 @@ class Quadtree(keras.layers.Layer):
             chains.FreezableNetwork(
                 self,
                 f"step{k}",
-                net.stages(),
+                net.list_stages(),
                 outputs,
                 (self.mean_channels, self.channels) if k else (self.mean_channels,),
             )

@@ -60,13 +60,13 @@ def spans(side: int, largest: int, margins: Sequence[int], stride: int) -> list[
     count = math.ceil((side - lost) / step)
     step = _up((side - lost) / count, stride)  # equal shares: the last span shall not be a sliver
     length = step + _up(lost, stride)
-    found, first = [], 0
+    all_spans, first = [], 0
     for k in range(count):
         start = min(k * step, side - length)
         last = side if k == count - 1 else start + length - margins[1]
-        found.append(Span(start, start + length, first, last))
+        all_spans.append(Span(start, start + length, first, last))
         first = last
-    return found
+    return all_spans
 
 
 def grid(
@@ -130,12 +130,12 @@ def measure(model: "CodecModel") -> dict[str, Any] | None:
         return [ops.convert_to_numpy(a) for a in tree.flatten(model.to_y(x, rung))]
 
     def synthesis(spoiled):
-        given = []
+        y_hats = []
         for stride, channels in latents:
-            given.append(np.zeros([1, side // stride, spoiled.size // stride, channels]))
-            given[-1][:, :, spoiled[::stride]] = np.nan
-        given = [ops.convert_to_tensor(np.float32(a)) for a in given]
-        return [ops.convert_to_numpy(model.synthesis(tree.pack_sequence_as(y_hat, given), rung))]
+            y_hats.append(np.zeros([1, side // stride, spoiled.size // stride, channels]))
+            y_hats[-1][:, :, spoiled[::stride]] = np.nan
+        y_hats = [ops.convert_to_tensor(np.float32(a)) for a in y_hats]
+        return [ops.convert_to_numpy(model.synthesis(tree.pack_sequence_as(y_hat, y_hats), rung))]
 
     margins = {"analysis": _margins(analysis, side), "synthesis": _margins(synthesis, side)}
     if None in margins.values():

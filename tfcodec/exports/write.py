@@ -133,8 +133,8 @@ def write_config(directory: str | os.PathLike, config: dict[str, Any]) -> None:
 
 def check_target(directory: str | os.PathLike) -> None:
     """Raises InputError if `directory` holds something else than an export."""
-    found = os.listdir(directory) if os.path.isdir(directory) else [""] * os.path.exists(directory)
-    if found and "config.json" not in found:
+    inside = os.listdir(directory) if os.path.isdir(directory) else [""] * os.path.exists(directory)
+    if inside and "config.json" not in inside:
         raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 

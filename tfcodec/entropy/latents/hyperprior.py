@@ -78,8 +78,8 @@ class HyperpriorLatents(LatentCoder):
         return y_hat + state["mu"] if "mu" in state else y_hat
 
     def entropy_chains(self) -> list[FreezableNetwork]:
-        stages, outputs = chains.stages(self.hyper_synthesis), self.density.outputs(self.channels)
-        blocks = (self.hyper_channels,)
+        stages, blocks = chains.list_stages(self.hyper_synthesis), (self.hyper_channels,)
+        outputs = self.density.outputs(self.channels)
         return [FreezableNetwork(self, "hyper_synthesis", stages, outputs, blocks)]
 
     def start_rates(self, y: Tensor) -> None:
@@ -188,7 +188,7 @@ class ContextLatents(LatentCoder):
             FreezableNetwork(
                 self,
                 name,
-                chains.stages(getattr(self, name)),
+                chains.list_stages(getattr(self, name)),
                 (("features", channels),),
                 (self.hyper_channels,),
             )

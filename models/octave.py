@@ -168,9 +168,8 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
         for name in ("up_means", "up_scales", "up_features"):
             act = partial(GDN, dtype="float32") if cfg.up_gdn else leaky(cfg.slope)
             layers[name] = sequential([up_conv(n, 3), act] * 2, name=name)
-    means, others = len(density.mean_places), len(density.other_places)
-    layers["means_conv"] = conv(means * half, 5)(name="means_conv")
-    layers["scales_conv"] = conv(others * half, 5)(name="scales_conv")
+    layers["means_conv"] = conv(len(density.mean_places) * half, 5)(name="means_conv")
+    layers["scales_conv"] = conv(len(density.other_places) * half, 5)(name="scales_conv")
     layers["y_estimator"] = estimator(
         cfg.estimators, density.numbers * half, cfg.slope, "y_estimator", use_bias
     )

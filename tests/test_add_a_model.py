@@ -14,7 +14,6 @@ import pytest
 from harness import gradients
 from PIL import Image
 
-from tfcodec import losses
 from tfcodec.coding.range_coder import RangeDecoder, RangeEncoder
 from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
@@ -34,6 +33,7 @@ from tfcodec.models.transforms import (
     sequential,
     subpixel,
 )
+from tfcodec.training import losses
 
 ROOT = pathlib.Path(__file__).parent.parent
 N, M = 6, 8  # filters and latents of the small codecs

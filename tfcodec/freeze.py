@@ -8,6 +8,7 @@ stay as they are.
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -115,7 +116,7 @@ class Walked:
         part = self.model.parts[min(k, len(self.model.parts) - 1)]  # wavefronts repeat the last
         return state, CODINGS[part.coding](part, mu, indexes)
 
-    def finish(self, state, symbols):
+    def finish(self, state: dict, symbols: np.ndarray) -> Any:
         """As `exports.loaded.Exported.finish`, on the backend."""
         return self.model.finish(state, keras.ops.convert_to_tensor(symbols))
 

@@ -22,7 +22,7 @@ from tfcodec.errors import ModelError
 
 Structure: TypeAlias = Any  # tensors, or their specs, in tuples, lists and dictionaries
 
-NAMES = ("to_y", "to_latents", "estimate", "finish", "synthesis")
+NAMES = ("to_y", "to_latents", "finish", "synthesis")
 
 
 @contextlib.contextmanager
@@ -82,6 +82,8 @@ class Functions:
             }
             for name in NAMES:
                 setattr(self, name, Function(self, root[name]))
+            # Exports for servers are without it.
+            self.estimate = Function(self, root["estimate"]) if "estimate" in root else None
             steps = self._children(root["steps"])
             self.steps = [Function(self, steps[str(k)]) for k in range(len(steps))]
             self._tables = self._children(root["tables"])

@@ -135,7 +135,12 @@ class Exported:
         return nest.pack_sequence_as(y, whole)
 
     def estimate(self, rgb: np.ndarray, rung: float) -> dict[str, float]:
-        """Bits of each part by the model's own densities, as the coder would charge them."""
+        """Bits of each part by the model's own densities, as the coder would charge them.
+
+        Raises: ModelError for what was exported for a server, which has no densities.
+        """
+        if self.functions.estimate is None:
+            raise ModelError(f"{self.info.name} is exported for a server: it estimates no bits")
         bits = self.functions.estimate(self.functions.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 

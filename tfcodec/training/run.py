@@ -285,7 +285,7 @@ def describe(run: Run, model: "CodecModel", collected: Collected) -> str:
     skipped = len(getattr(collected.training, "skipped", ()))
     if not count:
         return f"{run.model} {run.preset}: {_millions(model)}, {ladder}; no pictures"
-    words = [f"{count} pictures"]
+    words = [f"{count} picture{'s' * (count != 1)}"]
     words += [f"{held_out} held out"] if held_out else []
     words += [f"{skipped} unreadable or smaller than a crop left out"] if skipped else []
     return (

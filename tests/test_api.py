@@ -79,6 +79,15 @@ def test_bytes_of_any_kind_and_paths_decompress(tmp_path, tiny, photograph, kind
     np.testing.assert_array_equal(tfcodec.decompress(tmp_path / "k.tfcd"), shown)
 
 
+def test_an_array_of_pictures_is_several(tiny, photograph):
+    data = tfcodec.compress(photograph, tiny, 4)
+    assert tfcodec.compress_batch(np.stack([photograph] * 2), model=tiny, quality=4) == [data] * 2
+
+
+def test_an_encoded_picture_is_shown_in_few_words(tiny, photograph):
+    assert repr(tfcodec.load(tiny).encode(photograph, 3)).startswith("Encoded(rung=")
+
+
 def test_wishes_are_granted(tiny, photograph):
     sizes = [len(tfcodec.compress(photograph, tiny, quality)) for quality in (1, 4, 8)]
     bpp = 8 * sizes[1] / (64 * 96)
@@ -122,6 +131,39 @@ WRONG = {
         "bpp is a number of 0 or more, received -1",
     ),
     "no number": (lambda a: tfcodec.compress(a, psnr=float("nan")), "psnr is a number of 0 or"),
+    "no end": (lambda a: tfcodec.compress(a, bpp=float("inf")), "bpp is a finite number, received"),
+    "a truth as a quality": (
+        lambda a: tfcodec.compress(a, quality=True),
+        "quality is a number, received a bool",
+    ),
+    "a name with a null byte": (
+        lambda a: tfcodec.compress("a\0.png"),
+        r"'a\\x00.png': cannot be the name of a file",
+    ),
+    "a .tfcd with a null byte": (
+        lambda a: tfcodec.decompress("a\0.tfcd"),
+        r"'a\\x00.tfcd': cannot be the name of a file",
+    ),
+    "one array in place of several": (
+        lambda a: tfcodec.compress_batch(a),
+        r"takes several pictures, received one array of shape \(64, 96, 3\)",
+    ),
+    "one image in place of several": (
+        lambda a: tfcodec.compress_batch(Image.fromarray(a)),
+        "takes several pictures, received a value of type Image",
+    ),
+    "a number in place of several": (
+        lambda a: tfcodec.compress_batch(5),
+        r"takes several pictures, received 5 \(int\)",
+    ),
+    "no threads": (
+        lambda a: tfcodec.compress_batch([a], threads=0),
+        "threads is a whole number of 1 or more, received 0",
+    ),
+    "a .tfcd named as a picture": (
+        lambda a: tfcodec.encode_file(a, "a.png"),
+        "a.png: is named as a picture; name a .tfcd file",
+    ),
     "two wishes": (
         lambda a: tfcodec.compress(a, bpp=1, psnr=30),
         "one wish, not to several: received bpp=1 and psnr=30",

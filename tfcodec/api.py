@@ -131,17 +131,33 @@ def compress_batch(
     with them the file.
 
     Args:
-        many: pictures of any sizes, each as `compress` takes it; paths are read one by one.
+        many: pictures of any sizes, each as `compress` takes it; paths are read one by one. One
+            array holds pictures of one size, [N, H, W, C] or gray [N, H, W].
         threads: how many pictures are in memory at a time.
         options: those of `compress`.
     Returns: list of bytes.
-    Raises: as `compress`, for the first picture that cannot be coded.
+    Raises: as `compress`, for the first picture that cannot be coded; InputError for one picture
+        in place of several.
     """
-    if isinstance(many, (str, os.PathLike)):
-        raise InputError(f"compress_batch takes several pictures, received the one {many!r}")
+    _check_many(many, threads)
     load(options.get("model"))  # once, before the threads ask for it
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         return list(pool.map(functools.partial(compress, **options), many))
+
+
+def _check_many(many, threads):
+    """Raises InputError for what `compress_batch` would misread, or fail on in other words."""
+    if isinstance(many, (str, os.PathLike)):
+        raise InputError(f"compress_batch takes several pictures, received the one {many!r}")
+    shape = getattr(many, "shape", None)
+    if shape is not None and (len(shape) < 3 or len(shape) == 3 and shape[2] <= 4):
+        raise InputError(
+            f"compress_batch takes several pictures, received one array of shape {tuple(shape)}"
+        )
+    if not isinstance(many, Iterable) or isinstance(many, bytes):
+        raise InputError(f"compress_batch takes several pictures, received {_described(many)}")
+    if not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads is a whole number of 1 or more, received {threads!r}")
 
 
 def decompress(data: Data | Path, max_pixels: int | None = None) -> np.ndarray:
@@ -169,12 +185,15 @@ def encode_file(
 
     Args:
         source: path of a picture, or what else `compress` takes.
-        target: path of the .tfcd file; one that exists is refused unless `overwrite`.
+        target: path of the .tfcd file; one that exists is refused unless `overwrite`, and always
+            one that is named as a picture.
         options: those of `compress`.
     Returns: what `info` says of the file.
     Raises: as `compress`, and InputError if the file cannot be written.
     """
     _check_new(target, overwrite, source)
+    if os.fspath(target).lower().endswith(pictures.SUFFIXES):
+        raise InputError(f"{os.fspath(target)}: is named as a picture; name a .tfcd file")
     data = compress(source, **options)
     atomic_write(target, data)
     return info(data)
@@ -239,11 +258,6 @@ def load(name_or_dir: Path | None = None) -> codec.Codec:
 
     Raises: ModelError if there is no such model; InputError for what can be no name.
     """
-    if name_or_dir is not None and not isinstance(name_or_dir, (str, os.PathLike)):
-        raise InputError(
-            f"a model is given by its name or folder, received {_described(name_or_dir)}"
-            + ("; a quality is given as quality=" if isinstance(name_or_dir, (int, float)) else "")
-        )
     return codec.load(name_or_dir)
 
 
@@ -281,6 +295,8 @@ def _read(source, max_pixels) -> tuple[str, bytes]:
         raise InputError(f"{name}: this is a directory, not a file") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a null byte in the name
+        raise InputError(f"{name!r}: cannot be the name of a file ({error})") from error
 
 
 def _described(value: Any) -> str:

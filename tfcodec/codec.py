@@ -28,11 +28,11 @@ class Encoded:
     `rung` is the place on the model's ladder of lambdas, as `loaded.Exported` takes it.
     """
 
-    data: bytes
+    data: bytes = dataclasses.field(repr=False)
     rung: float
-    _codec: "Codec"
-    _picture: pictures.Picture
-    _y_hat: Tensors
+    _codec: "Codec" = dataclasses.field(repr=False)
+    _picture: pictures.Picture = dataclasses.field(repr=False)
+    _y_hat: Tensors = dataclasses.field(repr=False)
 
     def reconstruction(self, progress: Progress | None = None) -> pictures.Picture:
         """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
@@ -265,8 +265,12 @@ def load(name_or_dir: str | os.PathLike | None = None) -> Codec:
     """The `Codec` of an installed model or of an export's folder, loaded once a process.
 
     Args: name_or_dir: None for the bundled default.
-    Raises: ModelError if there is no such model.
+    Raises: ModelError if there is no such model; InputError for what can be no name.
     """
+    if name_or_dir is not None and not isinstance(name_or_dir, (str, os.PathLike)):
+        hint = "; a quality is given as quality=" if isinstance(name_or_dir, (int, float)) else ""
+        received = f"{repr(name_or_dir):.40} ({type(name_or_dir).__name__})"
+        raise InputError(f"a model is given by its name or folder, received {received}{hint}")
     return open_model(installed.find(name_or_dir))
 
 

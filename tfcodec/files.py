@@ -35,6 +35,20 @@ def check_target(path: str | os.PathLike) -> None:
         raise InputError(f"{name}: this is not a regular file")
 
 
+def check_folder(path: str | os.PathLike) -> None:
+    """Whether files can be written to a folder, which need not be there; ask before the work.
+
+    Raises: InputError if it, or the nearest folder above it that exists, is none or not writable.
+    """
+    name, there = os.fspath(path), os.path.realpath(path)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise InputError(f"{name}: cannot be a directory, since {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{name}: the directory {there} is not writable")
+
+
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:
     """Writes `data` beside the target and renames it, so that nobody ever sees half a file.
 

@@ -84,17 +84,19 @@ def steps(low: float = LOWEST, high: float = HIGHEST) -> list[float]:
 
 
 def check_wishes(**wishes: float | None) -> None:
-    """Raises InputError unless at most one is not None, and that is a number, not negative but for
-    a quality, whose range is the model's."""
+    """Raises InputError unless at most one is not None, and that is a number: finite and
+    not negative, but for a quality, whose range is the model's."""
     wishes = {name: wish for name, wish in wishes.items() if wish is not None}
     if len(wishes) > 1:
         received = " and ".join(f"{name}={wish!r}" for name, wish in wishes.items())
         raise InputError(f"a file is made to one wish, not to several: received {received}")
     for name, wish in wishes.items():
-        if not isinstance(wish, numbers.Real):
+        if not isinstance(wish, numbers.Real) or isinstance(wish, bool):
             raise InputError(f"{name} is a number, received a {type(wish).__name__}")
         if name != "quality" and not wish >= 0:
             raise InputError(f"{name} is a number of 0 or more, received {wish:g}")
+        if name != "quality" and math.isinf(wish):
+            raise InputError(f"{name} is a finite number, received {wish:g}")
 
 
 def bytes_of_bpp(bpp: float, height: int, width: int) -> int:

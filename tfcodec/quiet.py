@@ -51,7 +51,8 @@ def _import(name: str, without: tuple[str, ...]) -> None:
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             scopes.enter_context(_without_chatter())
         scopes.enter_context(_without(without))
-        with contextlib.suppress(ImportError):
+        # Whoever needs it imports it again, and hears why it cannot be.
+        with contextlib.suppress(ImportError, ValueError):  # ValueError: of no backend of Keras
             importlib.import_module(name)
 
 

@@ -5,9 +5,26 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 from standin import install
 
+from tfcodec.commands import main
+from tfcodec.exports import installed
+
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_a_disk_that_fails_is_one_sentence_of_its_own_file(monkeypatch, capsys):
+    def fail():
+        raise OSError(28, "No space left on device", "runs/metrics.jsonl")
+
+    monkeypatch.setattr(installed, "models", fail)
+    monkeypatch.setattr(sys, "argv", ["tfcodec", "models"])
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    assert stop.value.code == 1
+    sentence = "tfcodec: runs/metrics.jsonl: cannot be used (No space left on device)\n"
+    assert capsys.readouterr() == ("", sentence)
 
 
 class TestProcess:

@@ -37,6 +37,8 @@ def without_keras(*words):
         (["--config", "filters=-1"], "--config filters must not be negative, received -1"),
         (["--lambda", "-1"], "--lambda takes numbers above 0 in rising order"),
         (["--preset", "huge"], "quad has no preset 'huge'; it has small, base, large"),
+        (["--run_dir", __file__], f"{__file__}: cannot be a directory, since {__file__} is a file"),
+        (["--run_dir", f"{__file__}/run"], f"{__file__}/run: cannot be a directory, since"),
         (["--flagfile", "no-recipe"], "--flagfile 'no-recipe' cannot be read"),
         (["--flagfile", "quad-small", "--steps", "-3"], "--steps must be at least 0, received -3"),
     ],
@@ -46,6 +48,15 @@ def test_what_cannot_be_is_one_sentence_without_keras(words, sentence, here):
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"tfcodec: {sentence}") and done.stderr.count("\n") == 1
     assert not list(here.iterdir())
+
+
+def test_a_backend_that_is_none_is_one_sentence(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "nosuch")
+    done = subprocess.run(
+        [sys.executable, ROOT / "train_tf.py", "--describe"], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("tfcodec: Keras and its backend nosuch cannot be imported")
 
 
 def test_help_and_list_need_no_keras():

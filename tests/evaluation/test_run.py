@@ -253,6 +253,21 @@ class TestTrouble:
         assert cli.main(["evaluate", "a.png", *argv, "--output_dir", "o"]) == 2
         assert words in " ".join(capsys.readouterr().err.split())
 
+    @pytest.mark.parametrize(
+        "words, sentence",
+        [
+            (["missing.png", "--output_dir", "unused"], "missing.png: no such file"),
+            (["missing.png", "--output_dir", __file__], "cannot be a directory, since"),
+        ],
+    )
+    def test_what_cannot_be_is_said_before_tensorflow_is_imported(
+        self, folder, monkeypatch, capsys, words, sentence
+    ):
+        monkeypatch.setattr(evaluate, "import_tensorflow", lambda: pytest.fail("imported"))
+        argv = ["evaluate", *words, "--models", listed(folder / f"listed-{len(words[2])}")]
+        assert cli.main(argv) == 1
+        assert sentence in capsys.readouterr().err
+
     def test_an_unknown_curve_is_refused_before_any_work(self, capsys, folder):
         argv = [
             "--models",

@@ -99,6 +99,17 @@ def test_samples_without_a_reading_are_refused(mode):
         pictures.from_pillow(Image.new(mode, (4, 5)))
 
 
+@pytest.mark.parametrize(("kind", "depth", "words"), [(2, 16, "signed"), (3, 32, "floating-point")])
+def test_a_tiff_of_samples_without_levels_is_refused_by_what_it_is(kind, depth, words):
+    data = tiff(
+        np.zeros((5, 4, depth // 16), np.uint16), 16, 1, tags={339: [kind], 258: [depth], 277: [1]}
+    )
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    with pytest.raises(InputError, match=f"has {words} samples of {depth} bits"):
+        pictures.from_pillow(image)
+
+
 def test_an_empty_image_and_a_damaged_one_are_a_sentence(rgb):
     with pytest.raises(InputError, match="is empty, 0x3"):
         pictures.from_pillow(Image.new("RGB", (0, 3)))

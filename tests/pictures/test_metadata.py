@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from drawn import exif, saved
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tfcodec import pictures
 from tfcodec.coding.format import MAX_METADATA
@@ -112,6 +112,19 @@ class TestFiles:
         assert tags_of(back.metadata.exif) == tags_of(metadata.exif)
         assert back.metadata.xmp == metadata.xmp
         assert np.abs(back.rgb.astype(int) - rgb).mean() < 4
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+    def test_directories_within_exif_are_kept(self, tmp_path, rgb, suffix):
+        tags = Image.Exif()
+        tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
+        tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+        source = saved(tmp_path / "a.png", rgb, exif=tags.tobytes())
+        pictures.write(tmp_path / f"b.{suffix}", pictures.read(source))
+        with Image.open(tmp_path / f"b.{suffix}") as image:
+            back = image.getexif()
+            assert back.get_ifd(ExifTags.IFD.Exif)[36867] == "2020:01:02 03:04:05"
+            assert back.get_ifd(ExifTags.IFD.GPSInfo)[1] == "N"
+        assert np.abs(pictures.read(tmp_path / f"b.{suffix}").rgb.astype(int) - rgb).mean() < 4
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
     def test_pixels_that_were_turned_are_not_turned_again(self, tmp_path, rgb, suffix):

@@ -326,6 +326,14 @@ class TestRefusals:
         )
         assert "100000x100000 is 10000000000 pixels" in refusal(tmp_path / "a.png")
 
+    @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp", "gif", "ppm", "avif"])
+    def test_the_size_is_known_from_the_header(self, tmp_path, rgb, suffix):
+        path = saved(tmp_path / f"a.{suffix}", rgb)
+        assert pictures.read_size(path) == (HEIGHT, WIDTH)
+        path.write_bytes(path.read_bytes()[:9])
+        with pytest.raises(InputError, match="damaged or truncated|is not a picture"):
+            pictures.read_size(path)
+
     def test_pillows_own_limit_is_neither_applied_nor_forgotten(self, tmp_path, rgb, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
         with warnings.catch_warnings():

@@ -257,6 +257,24 @@ def test_a_deep_ramp_is_a_ramp(tmp_path):
     assert 126 < pixels.mean() < 129 and len(np.unique(pixels)) == 64
 
 
+def test_what_pictures_give_up_is_told_once(tmp_path, monkeypatch):
+    notices = []
+    logger = training_pictures.logging
+    monkeypatch.setattr(logger, "info", lambda text, *v: notices.append(text % v))
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(_gray_ramp(tmp_path).read_bytes())
+    pictures = Pictures(find(str(tmp_path)), 16)
+    assert [pictures[k].shape for k in range(3)] == [(48, 64, 3)] * 3
+    (notice,) = notices
+    assert notice.startswith(f"{tmp_path}/a.png: its 16-bit samples are reduced to 8 bits; ")
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_size_is_had_without_pillows_limits(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert not Pictures(find(str(folder)), 24).skipped
+
+
 def test_every_format_that_is_read_is_found_in_folders(tmp_path):
     for suffix in SUFFIXES:
         (tmp_path / f"a{suffix}").write_bytes(b"")

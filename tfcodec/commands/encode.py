@@ -3,7 +3,6 @@
 import argparse
 import os
 import time
-from collections.abc import Callable
 
 from tfcodec import metrics, pictures
 from tfcodec.coding.format import (
@@ -131,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         if job.picture is not None or arguments.check:
             shown = encoded.reconstruction(console.tile)
             if arguments.check:
-                line += _distortion(picture, shown, console.distortion)
+                line += _distortion(job, picture, shown, console)
             if job.picture is not None:
                 pictures.write(job.picture, shown)
                 if lost := pictures.lost_in_file(job.picture, shown):
@@ -214,7 +213,13 @@ def _below(encoded, info: installed.ModelInfo, psnr: float | None) -> str | None
     return f"{info.name} starts at quality {info.ladder.low:g}: {least:.2f} of {psnr:g} dB"
 
 
-def _distortion(original: pictures.Picture, shown: pictures.Picture, progress: Callable) -> str:
-    similarity = metrics.ms_ssim(original.rgb, shown.rgb, progress)
+def _distortion(
+    job: Job, original: pictures.Picture, shown: pictures.Picture, console: Console
+) -> str:
     figures = f"  {metrics.psnr(original.rgb, shown.rgb, original.alpha):.2f} dB PSNR"
-    return figures + ("" if similarity is None else f"  {similarity:.4f} MS-SSIM")
+    similarity = metrics.ms_ssim(original.rgb, shown.rgb, console.distortion)
+    if similarity is not None:
+        return f"{figures}  {similarity:.4f} MS-SSIM"
+    least = metrics.MS_SSIM_MIN_SIDE
+    console.notice(f"{job.name}: MS-SSIM needs {least} pixels a side and is left out")
+    return figures

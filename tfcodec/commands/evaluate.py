@@ -23,7 +23,7 @@ from tfcodec.evaluation import comparison, contenders, curves, report
 from tfcodec.evaluation.run import Evaluation, Task, read_source
 from tfcodec.evaluation.summary import mean_points, summarise, to_json
 from tfcodec.exports import installed
-from tfcodec.files import atomic_write
+from tfcodec.files import atomic_write, check_folder
 
 DEFAULT_AGAINST = "jpeg,webp,avif"
 
@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = _report_names(arguments, names)
     try:
         need_extra_eval()
+        check_folder(arguments.output_dir)
         codecs, against = _codecs(arguments, console)
     except TfcodecError as error:
         console.failure(error)
@@ -99,7 +100,6 @@ def run(arguments: argparse.Namespace) -> int:
         if codec.name in [other.name for other in codecs[:k]]:
             arguments.parser.error(f"two codecs have the name {codec.name}")
 
-    import_tensorflow()  # which a model's arithmetic is counted with
     sources = []
 
     def look_at(job) -> None:
@@ -108,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.for_each([Job(path) for path in arguments.inputs], look_at)
     if not sources:
         return 1
+    import_tensorflow()  # which a model's arithmetic is counted with
     try:
         limit = arguments.max_pixels
         with Evaluation(sources, codecs, arguments.output_dir, limit) as evaluation:

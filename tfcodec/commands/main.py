@@ -33,18 +33,26 @@ def run(*words: str) -> None:
     # As an exception, so that unfinished files are cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        status = main([*words, *sys.argv[1:]])
-        sys.stdout.flush()
+        status = main([*words, *sys.argv[1:]]) or _flush()
     except BrokenPipeError:  # such as `tfcodec models | head -1`
         streams.abandon(sys.stdout)
         status = 128 + signal.SIGPIPE
     except KeyboardInterrupt:  # on the way out
         status = 128 + signal.SIGINT
-    except OSError as error:  # of the flush: help that nobody could read
-        streams.abandon(sys.stdout)
-        streams.warn(f"tfcodec: stdout: cannot be written ({error.strerror})")
-        status = 1
     sys.exit(status)
+
+
+def _flush() -> int:
+    """What argparse has printed, such as help, if anybody can read it; returns the exit status."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        streams.abandon(sys.stdout)
+        streams.warn(f"tfcodec: stdout: cannot be written ({streams.reason(error)})")
+        return 1
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.command(arguments)
     except TfcodecError as error:  # of what is read while flags are parsed
         streams.warn(f"tfcodec: {error}")
+        return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # such as a disk that is full
+        where = f"{error.filename}: " if error.filename else ""
+        streams.warn(f"tfcodec: {where}cannot be used ({error.strerror or error})")
         return 1
     except SystemExit as stop:  # argparse has printed the help or what is wrong
         return stop.code or 0

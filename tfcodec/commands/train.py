@@ -239,7 +239,7 @@ def _import_keras() -> None:
         quiet.import_keras()
         try:
             import keras  # noqa: F401
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # a ValueError names a backend that is none
             backend = os.environ.get("KERAS_BACKEND", "tensorflow")
             sentence = f"Keras and its backend {backend} cannot be imported ({error})"
             raise InputError(sentence) from error

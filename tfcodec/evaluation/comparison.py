@@ -69,8 +69,9 @@ class Comparison:
     def notes(self) -> list[str]:
         """Sentences that belong below the tables."""
         machine, pictures = self.evaluation["machine"], self.evaluation["pictures"]
+        count = f"{len(pictures)} picture" + "s" * (len(pictures) != 1)
         notes = [
-            f"Means over {len(pictures)} pictures; sizes are those of whole files. Seconds are "
+            f"Means over {count}; sizes are those of whole files. Seconds are "
             f"medians on {machine['cores']} cores of {machine['processor']}, without start-up; "
             "peak memory is that of the whole process, encoder and decoder apart."
         ]

@@ -28,7 +28,7 @@ from tfcodec.pictures.metadata import (
     metadata_to_bytes,
 )
 from tfcodec.pictures.picture import Picture, from_array, to_array
-from tfcodec.pictures.reader import read, read_bytes
+from tfcodec.pictures.reader import read, read_bytes, read_size
 from tfcodec.pictures.writer import WRITE_FORMATS, check_format, lost_in_file, to_bytes, write
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "metadata_to_bytes",
     "read",
     "read_bytes",
+    "read_size",
     "to_array",
     "to_bytes",
     "write",

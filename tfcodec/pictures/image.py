@@ -11,7 +11,7 @@ from tfcodec.pictures.picture import Picture
 from tfcodec.pictures.reader import decode_image, read, to_picture
 from tfcodec.pictures.tags import EXIF_PREFIX
 from tfcodec.pictures.terms import pillow_on_our_terms
-from tfcodec.pictures.tiff import BITS, PLANAR
+from tfcodec.pictures.tiff import BITS, FORMAT, PLANAR, check_format
 
 
 def from_pillow(
@@ -67,10 +67,11 @@ def _unread_file(image):
 
 
 def _check_tiff(image):
-    """Raises: Unreadable for the pixels of a TIFF that Pillow has misread."""
+    """Raises: Unreadable for the pixels of a TIFF that Pillow has misread, or has no levels of."""
     if image.format != "TIFF" or not hasattr(image, "tag_v2"):
         return
     bits = image.tag_v2.get(BITS, (1,))
+    check_format(image.tag_v2.get(FORMAT, (1,))[0], bits[0])
     if image.tag_v2.get(PLANAR) == 2 and max(bits) > 8:
         raise Unreadable("has planes of deep samples, which Pillow misreads; give the file's path")
 

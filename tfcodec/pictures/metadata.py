@@ -6,13 +6,14 @@ import re
 import struct
 import zlib
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tfcodec.coding.format import MAX_METADATA
 from tfcodec.errors import ContainerError
 from tfcodec.pictures.tags import EXIF_PREFIX, ORIENTATION, Directory
 
 _DIRECTORIES = {0x8769, 0x8825}  # EXIF's own and GPS
+_INTEROPERABILITY = 0xA005  # one within EXIF's own
 # Tags of a TIFF that describe the picture and not its layout. Those of the second line are what
 # every tool writes: worth keeping, not worth a notice.
 _MAKER = {271, 272, 306, 315, 33432, *_DIRECTORIES, *range(0x9C9B, 0x9CA0)}
@@ -81,17 +82,54 @@ def from_tags(tags: Image.Exif) -> bytes:
     return _descriptive(tags).tobytes().removeprefix(EXIF_PREFIX)
 
 
-def to_tags(metadata: Metadata) -> Image.Exif:
-    """Tags for a TIFF, nothing of which contradicts its layout; none of EXIF that is broken."""
-    tags = Image.Exif()
+def to_tags(metadata: Metadata) -> tuple[Image.Exif, dict[int, dict]]:
+    """Tags for a TIFF, nothing of which contradicts its layout, and the directories within EXIF by
+    their tags, for `with_directories`; none of EXIF that is broken."""
+    tags, directories = Image.Exif(), {}
     try:
         tags.load(metadata.exif)
+        directories = {tag: dict(tags.get_ifd(tag)) for tag in _DIRECTORIES & set(tags)}
+        for tag, content in directories.items():
+            if _INTEROPERABILITY in content:
+                content[_INTEROPERABILITY] = tags.get_ifd(_INTEROPERABILITY)
+            _directory(tag, content, b"II*\0", 8)  # fails here, if it does
         tags = _descriptive(tags)
+        for tag in directories:
+            del tags[tag]
     except Exception:  # Pillow raises almost anything
-        tags = Image.Exif()
+        tags, directories = Image.Exif(), {}
     if metadata.xmp:
         tags[_XMP_TAG] = metadata.xmp
-    return tags
+    return tags, directories
+
+
+def with_directories(tiff: bytes, directories: dict[int, dict]) -> bytes:
+    """A classic TIFF of one page with directories within EXIF, put behind what it has: libtiff,
+    through which Pillow writes what is compressed, takes none from it."""
+    order = "<" if tiff[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, at)
+    entries = [tiff[at + 2 + 12 * k :][:12] for k in range(count)]
+    parts, end = [], len(tiff)
+    for tag, content in directories.items():
+        parts.append(bytes(end % 2))  # directories begin at even places
+        start = end + len(parts[-1])
+        parts.append(_directory(tag, content, tiff[:4], start))
+        entries.append(struct.pack(f"{order}HHII", tag, 4, 1, start))
+        end = start + len(parts[-1])
+    parts.append(bytes(end % 2))
+    head = tiff[:4] + struct.pack(f"{order}I", end + end % 2)
+    entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry))
+    first = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"".join([head, tiff[8:], *parts, first])
+
+
+def _directory(tag, content, magic, start):
+    """The bytes of a directory that lies at `start` of a TIFF that begins with `magic`."""
+    found = TiffImagePlugin.ImageFileDirectory_v2(magic + bytes(4), group=tag)
+    for key, value in content.items():
+        found[key] = value
+    return found.tobytes(start)
 
 
 def _descriptive(tags):

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import struct
 
 import numpy as np
 from PIL import Image
@@ -67,11 +68,44 @@ def read(
         raise InputError(f"{name}: this is a directory, not a picture") from None
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # a null byte in the name
+        raise InputError(f"{name!r}: cannot be the name of a file ({error})") from error
 
 
 def read_bytes(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     """As `read`, of the bytes of an image file; `name` is what errors call it."""
     return _read(io.BytesIO(data), name, max_pixels)
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of a picture file, as its header claims them and before it is turned.
+
+    Raises: InputError as `read`, as far as the header tells.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file, pillow_on_our_terms():
+            return _size(file)
+    except Unreadable as reason:
+        raise InputError(f"{name}: {reason}") from None
+    except Exception as error:  # of Pillow, which raises almost anything, or of opening
+        raise InputError(f"{name}: {_DAMAGED} ({_one_line(error)})") from error
+
+
+def _size(file):
+    head = file.read(HEAD)
+    kind = identify(head)
+    prepare(kind)
+    if kind == "PNG":  # whose texts Pillow would refuse
+        width, height = struct.unpack(">II", head[16:24])
+        return height, width
+    if kind == "TIFF":
+        return tiff_size(Directory(file))
+    if kind == "JXL" and (size := jxl_size(file)):
+        return size
+    file.seek(0)
+    with Image.open(file, formats=[kind]) as image:
+        return image.height, image.width
 
 
 def _read(file, name, max_pixels):

@@ -23,7 +23,7 @@ from tfcodec.pictures.terms import libtiff_silenced
 _WIDTH, _HEIGHT, BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
 _COLOR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 320, 322, 323, 324, 325
-_INK_SET, _EXTRA, _FORMAT, _SUBSAMPLING, _XMP, _PROFILE = 332, 338, 339, 530, 700, 34675
+_INK_SET, _EXTRA, FORMAT, _SUBSAMPLING, _XMP, _PROFILE = 332, 338, 339, 530, 700, 34675
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
@@ -95,7 +95,7 @@ def read_layout(directory: Directory) -> Layout | None:
     bits = directory.integers(BITS) or (1,)
     if len(set(bits)) > 1:
         raise Unreadable(f"has samples of {', '.join(map(str, bits))} bits; they must be equal")
-    _check_format(directory, bits[0])
+    check_format(directory.integer(FORMAT, 1), bits[0])
     compression = directory.integer(_COMPRESSION, _NONE)
     photometric = directory.integer(_PHOTOMETRIC, -1)
     if photometric < 0:  # as libtiff guesses
@@ -129,8 +129,8 @@ def read_layout(directory: Directory) -> Layout | None:
     )
 
 
-def _check_format(directory, bits):
-    kind = directory.integer(_FORMAT, 1)
+def check_format(kind: int, bits: int) -> None:
+    """Raises: Unreadable for samples that are no levels, by their format (tag 339) and size."""
     if kind == 3:
         raise Unreadable(f"has floating-point samples of {bits} bits; {_CONVERT}")
     if kind == 2:

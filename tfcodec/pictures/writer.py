@@ -10,7 +10,7 @@ from PIL import Image
 
 from tfcodec.errors import InputError
 from tfcodec.files import atomic_write
-from tfcodec.pictures.metadata import Metadata, to_tags
+from tfcodec.pictures.metadata import Metadata, to_tags, with_directories
 from tfcodec.pictures.picture import Picture, to_array
 from tfcodec.pictures.tags import EXIF_PREFIX
 from tfcodec.pictures.terms import pillow_on_our_terms
@@ -67,16 +67,22 @@ def to_bytes(path: str | os.PathLike, picture: Picture) -> bytes:
     kind, options = _format_of(path)
     buffer = io.BytesIO()
     metadata, _ = _storable_metadata(picture.metadata, kind)
+    directories = {}
     try:
         image = Image.fromarray(_storable(picture, kind))
         with pillow_on_our_terms():  # broken EXIF makes warnings
-            image.save(buffer, kind, **options, **_metadata_options(metadata, kind))
+            if kind == "TIFF" and metadata is not None:
+                tags, directories = to_tags(metadata)
+                image.save(buffer, kind, **options, exif=tags)
+            else:
+                image.save(buffer, kind, **options, **_metadata_options(metadata, kind))
     except (OSError, ValueError, struct.error) as error:
         raise InputError(
             f"{os.fspath(path)}: {kind} cannot hold a picture of "
             f"{picture.width}x{picture.height} ({error})"
         ) from error
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return with_directories(data, directories) if directories else data
 
 
 def lost_in_file(path: str | os.PathLike, picture: Picture) -> str | None:
@@ -102,8 +108,6 @@ def _metadata_options(metadata, kind):
     """What Pillow's `save` is told."""
     if metadata is None:
         return {}
-    if kind == "TIFF":
-        return {"exif": to_tags(metadata)}
     options = {"exif": EXIF_PREFIX + metadata.exif} if metadata.exif else {}
     if kind == "PNG" and metadata.xmp:
         from PIL import PngImagePlugin  # which Pillow itself imports with the first picture

@@ -11,7 +11,6 @@ import threading
 
 import numpy as np
 from absl import logging
-from PIL import Image
 
 from tfcodec import pictures
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS
@@ -127,7 +126,8 @@ class Pictures:
 
     A picture that turns out to be damaged, or a record too small, is left out with a notice and
     counted in `failed`; the next one stands in for it, wherever and whenever it is wanted, so that
-    a plan means the same crops in every process.
+    a plan means the same crops in every process. What a picture gives up on the way in, such as
+    samples of 16 bits, is told of the first one.
 
     Args:
         sources: paths of picture files and `records.Record`s, as `find` returns them.
@@ -148,6 +148,7 @@ class Pictures:
                 f"no picture of at least {min_side} pixels a side among {len(sources)}"
             )
         self._min_side, self._kept, self._budget = min_side, {}, budget
+        self._told = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -176,6 +177,9 @@ class Pictures:
             name = f"{source}: {picture.width}x{picture.height}"
             raise InputError(f"{name}, smaller than a crop of {self._min_side}")
         with self._lock:
+            for notice in set(picture.notices) - self._told:
+                self._told.add(notice)
+                logging.info("%s: %s; others like it are not named", source, notice)
             if pixels.nbytes <= self._budget and index not in self._kept:
                 self._budget -= pixels.nbytes
                 self._kept[index] = pixels
@@ -197,12 +201,7 @@ class Pictures:
 def _fits(path, min_side):
     """Whether a picture file is large enough for a crop, and no larger than is read."""
     try:
-        with Image.open(path) as image:  # reads the header only
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        try:  # a format whose plugin `pictures` knows
-            picture = pictures.read(path)
-        except InputError:
-            return False
-        width, height = picture.width, picture.height
+        height, width = pictures.read_size(path)
+    except InputError:
+        return False
     return min(width, height) >= min_side and width * height <= DEFAULT_MAX_PIXELS

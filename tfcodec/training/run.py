@@ -15,6 +15,7 @@ from absl import logging
 from tfcodec import models
 from tfcodec.errors import InputError
 from tfcodec.exports.installed import ModelInfo
+from tfcodec.files import check_folder
 from tfcodec.training import checkpoint, pictures, settings
 from tfcodec.training.outline import outline
 from tfcodec.training.settings import Settings
@@ -132,6 +133,7 @@ def check(run: Run) -> None:
         raise InputError(
             "--distortion=ms_ssim needs --lambda: it multiplies 1 - MS-SSIM, from about 2 to 100"
         )
+    check_folder(run.run_dir)
     before = checkpoint.read_model(run.run_dir)
     if before and before != (run.model, run.preset):
         raise InputError(
@@ -283,7 +285,7 @@ def describe(run: Run, model: "CodecModel", collected: Collected) -> str:
     skipped = len(getattr(collected.training, "skipped", ()))
     if not count:
         return f"{run.model} {run.preset}: {_millions(model)}, {ladder}; no pictures"
-    words = [f"{count} pictures"]
+    words = [f"{count} picture{'s' * (count != 1)}"]
     words += [f"{held_out} held out"] if held_out else []
     words += [f"{skipped} unreadable or smaller than a crop left out"] if skipped else []
     return (

@@ -1,5 +1,6 @@
 """Coder 0 has one stream, whatever body writes or reads it, and chooses its body without a word."""
 
+import importlib.metadata
 import pathlib
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def test_the_ops_are_used_where_tensorflow_is_there_anyway(monkeypatch):
 
 def test_ops_of_another_tensorflow_are_not_loaded(monkeypatch):
     releases = {"tensorflow": "2.21.0", "tensorflow-compression-ops": "2.17.0"}
-    monkeypatch.setattr(range_coder.metadata, "version", releases.__getitem__)
+    monkeypatch.setattr(importlib.metadata, "version", releases.__getitem__)
     assert "tfc" not in range_coder.bodies()
     assert range_coder._tfc.__wrapped__() is None
 

@@ -14,11 +14,13 @@ file has proved to be sound.
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 
 from tfcodec import __version__
 from tfcodec.commands import streams
+from tfcodec.commands.console import shown
 from tfcodec.errors import TfcodecError
 
 COMMANDS = "encode decode inspect verify train export freeze convert evaluate compare".split()
@@ -73,9 +75,19 @@ def main(argv: list[str] | None = None) -> int:
         streams.warn(f"tfcodec: {where}cannot be used ({error.strerror or error})")
         return 1
     except SystemExit as stop:  # argparse has printed the help or what is wrong
+        if stop.code == 2:
+            _tell_dashes(sys.argv[1:] if argv is None else argv)
         return stop.code or 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _tell_dashes(words: list[str]) -> None:
+    """The cure for files whose names were taken for flags."""
+    for word in words:
+        if word.startswith("-") and word not in ("-", "--") and os.path.lexists(word):
+            name = shown(word)
+            streams.warn(f"tfcodec: there is a file {name}: give it as ./{name}, or behind --")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ import sys
 
 from tfcodec import models, quiet
 from tfcodec.commands import streams
-from tfcodec.commands.arguments import add_command
+from tfcodec.commands.arguments import add_command, parse_number
 from tfcodec.commands.console import Console
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports.weights import WEIGHTS
@@ -33,7 +33,7 @@ def add(commands) -> None:
         shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
         parser.add_argument(
             f"--{field.name}",
-            type=type(field.default),
+            type=str if isinstance(field.default, str) else parse_number(type(field.default)),
             default=field.default,
             metavar="|".join(choices) if choices else _METAVARS[type(field.default)],
             help=f"{what} (default: {shown or repr(shown)})",
@@ -180,7 +180,8 @@ def read_flags(name: str) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--flagfile {name!r} cannot be read ({error})") from None
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise InputError(f"--flagfile {name!r} cannot be read ({reason})") from None
     flags = []
     for number, line in enumerate(lines, start=1):
         if line and not line.startswith("#"):

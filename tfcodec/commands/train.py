@@ -204,18 +204,18 @@ def run(arguments: argparse.Namespace) -> int:
     from tfcodec.training import run as training
     from tfcodec.training.outline import outline
 
-    console = Console(files=1)
+    console = Console(files=1, reports=arguments.list or arguments.describe)
     try:
         if arguments.list:
             for name in models.MODELS:
                 console.result(f"{name}: {' '.join(outline(name))}")
-            return 0
+            return console.status
         asked = ask(arguments)
         if arguments.describe:
             _import_keras()
             described = models.describe(asked.model, asked.preset, asked.configure())
             console.result(json.dumps(described, indent=1))
-            return 0
+            return console.status
         training.check(asked)
         _print_log()
         collected = training.collect(asked)

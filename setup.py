@@ -78,7 +78,6 @@ setuptools.setup(
             "matplotlib>=3.8",
             "jax>=0.5",
             "numba>=0.61",
-            "range-coder~=1.1",
             *TFDS,
         ],
     },

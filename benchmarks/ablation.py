@@ -22,6 +22,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 SMALL = {"filters": 48, "slices": 4, "hyper_latents": 48, "widths": (24, 48, 96)}
+PAPERS = "bmshj2018 mbt2018_mean ms2020 tcm weconvene weconvene3d icwem octave gllmm".split()
 WAVELETS = {"weconvene": {"wavelet": "haar"}, "weconvene3d": {"wavelet": "9/7"}}  # the presets'
 # Name: model and fields of its compact preset.
 FAMILIES = {
@@ -54,13 +55,7 @@ FAMILIES = {
         "invertible network": ("icwem", {"enhancement": 0}),
         "both": ("icwem", {}),
     },
-    "presets": {
-        name: (name, WAVELETS.get(name, {}))
-        for name in (
-            *("bmshj2018", "mbt2018_mean", "ms2020", "tcm"),
-            *("weconvene", "weconvene3d", "icwem", "octave", "gllmm"),
-        )
-    },
+    "presets": {name: (name, WAVELETS.get(name, {})) for name in PAPERS},
 }
 
 

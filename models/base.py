@@ -23,7 +23,8 @@ from keras import ops
 from tfcodec.entropy.chains import FreezableNetwork
 from tfcodec.entropy.latents.coder import LatentCoder
 from tfcodec.entropy.rate import RateMeter
-from tfcodec.entropy.walk import Part, Prior, walk
+from tfcodec.entropy.walk import Part, Prior, State, walk
+from tfcodec.layers import Shape, Tensor, Tensors
 from tfcodec.layers.gain import Gain
 from tfcodec.models.transforms import Sum
 
@@ -51,15 +52,15 @@ class CodecModel(keras.Model):
 
     def __init__(
         self,
-        analysis: Any,
-        synthesis: Any,
+        analysis: keras.layers.Layer | Sum,
+        synthesis: keras.layers.Layer | Sum,
         latents: LatentCoder,
         lambdas: Sequence[float] = (0.013,),
         gain_level: float = 1.0,
         start: Callable[["CodecModel", np.ndarray], None] | None = None,
         stride: int | None = None,
         pixels: keras.layers.Layer | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         # The outermost layer is float32 whatever the policy: it casts nothing that passes through.
         kwargs.setdefault("dtype", "float32")
@@ -75,7 +76,7 @@ class CodecModel(keras.Model):
         self.lambdas, self.start = tuple(lambdas), start
         self.stride = stride or max(part.stride for part in latents.parts)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.latents.build()
         super().build(input_shape)
 
@@ -84,34 +85,34 @@ class CodecModel(keras.Model):
         """One `Part` a step, in coding order."""
         return self.latents.parts
 
-    def to_y(self, x: Any, rung: Any) -> Any:
+    def to_y(self, x: Tensor, rung: Tensor) -> Tensors:
         """Image [B, H, W, 3] in [0, 1] and rung [B] to y, a float32 latent or a tuple of them."""
         y = self.analysis_transform(x if self.pixels is None else self.pixels(x))
         return self.gains.apply(y, rung)
 
-    def to_latents(self, y: Any) -> tuple[Any, ...]:
+    def to_latents(self, y: Tensors) -> tuple[Tensor, ...]:
         """y to a tuple of float32 latents, one a step."""
         return self.latents.to_latents(y)
 
-    def analysis(self, x: Any, rung: Any) -> tuple[Any, ...]:
+    def analysis(self, x: Tensor, rung: Tensor) -> tuple[Tensor, ...]:
         """Image [B, H, W, 3] in [0, 1] and rung [B] to a tuple of float32 latents, one a step."""
         return self.to_latents(self.to_y(x, rung))
 
-    def step(self, k: int, state: dict, symbols: Any) -> tuple[dict, Prior]:
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         """(state, symbols of step k - 1) to (state, prior of step k); see `walk.walk`."""
         return self.latents.step(k, state, symbols)
 
-    def finish(self, state: dict, symbols: Any) -> Any:
+    def finish(self, state: State, symbols: Tensor) -> Tensors:
         """(state, symbols of the last step) to the decoded latents that `synthesis` takes."""
         return self.latents.finish(state, symbols)
 
-    def synthesis(self, decoded: Any, rung: Any) -> Any:
+    def synthesis(self, decoded: Tensors, rung: Tensor) -> Tensor:
         """Decoded latents to the image [B, H, W, 3], nominally in [0, 1], not clipped."""
         y_hat = self.gains.undo(self.latents.to_y_hat(decoded), rung)
         x_hat = self.synthesis_transform(y_hat)
         return x_hat if self.pixels is None else self.pixels.inverse(x_hat)
 
-    def table_rows(self) -> list:
+    def table_rows(self) -> list[tuple[np.ndarray, int]]:
         """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
         return self.latents.table_rows()
 
@@ -133,21 +134,25 @@ class CodecModel(keras.Model):
         middle = np.full([len(x)], (len(self.lambdas) - 1) / 2, np.float32)
         self.latents.start_rates(self.to_y(x, middle))
 
-    def auxiliary_loss(self) -> Any:
+    def auxiliary_loss(self) -> Tensor | float:
         """Loss terms beside rate and distortion, scalar."""
         return self.latents.auxiliary_loss()
 
-    def latent_loss(self, decoded: list, progress: Any) -> Any:
+    def latent_loss(self, decoded: list[Tensor], progress: Tensor | float) -> Tensor | float:
         """Loss terms of the decoded latents, scalar; see `LatentCoder.latent_loss`."""
         return self.latents.latent_loss(decoded, progress)
 
-    def rate(self, latents: tuple[Any, ...], keys: Any = None) -> tuple[Any, RateMeter]:
+    def rate(
+        self, latents: tuple[Tensor, ...], keys: Tensor | None = None
+    ) -> tuple[Tensors, RateMeter]:
         """Walks the steps with a `RateMeter`; returns (decoded latents, meter). For `keys` see
         `call`."""
         code = RateMeter(latents, [part.name for part in self.parts], keys)
         return walk(self.latents.with_all_known(latents), code), code
 
-    def call(self, x, rung=None, keys=None):
+    def call(
+        self, x: Tensor, rung: Tensor | None = None, keys: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Forward pass.
 
         Args:
@@ -159,7 +164,9 @@ class CodecModel(keras.Model):
         x_hat, code = self.forward(x, rung, keys)
         return x_hat, code.bits
 
-    def forward(self, x: Any, rung: Any = None, keys: Any = None) -> tuple[Any, RateMeter]:
+    def forward(
+        self, x: Tensor, rung: Tensor | None = None, keys: Tensor | None = None
+    ) -> tuple[Tensor, RateMeter]:
         """As `call`, with the `RateMeter` itself in place of its bits."""
         if rung is None:
             rung = ops.zeros((ops.shape(x)[0],), dtype="float32")
@@ -195,11 +202,11 @@ class Gains:
             self.layers.append(Gain(start, name=f"gain{suffix}"))
             self.layers.append(Gain(1.0 / start, name=f"inverse_gain{suffix}"))
 
-    def apply(self, y: Any, rung: Any) -> Any:
+    def apply(self, y: Tensors, rung: Tensor) -> Tensors:
         """y times its gains at `rung` [B]."""
         return self._each(self.layers[0::2], y, rung)
 
-    def undo(self, y_hat: Any, rung: Any) -> Any:
+    def undo(self, y_hat: Tensors, rung: Tensor) -> Tensors:
         """y_hat times its inverse gains at `rung` [B]."""
         return self._each(self.layers[1::2], y_hat, rung)
 

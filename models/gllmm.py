@@ -20,6 +20,7 @@ gains for a ladder of eight rates.
 import dataclasses
 from functools import partial
 
+import keras
 import numpy as np
 
 from tfcodec.entropy import mixture
@@ -45,12 +46,7 @@ class Config:
 
 PRESETS = {
     "compact": Config(
-        filters=48,
-        latents=96,
-        estimators=(256, 384),
-        slope=0.125,
-        lambdas=LADDER,
-        gain_level=4.0,
+        filters=48, latents=96, estimators=(256, 384), slope=0.125, lambdas=LADDER, gain_level=4.0
     ),
     "n128": Config(128, 128),
     "n256": Config(256, 256, lambdas=(0.03,)),
@@ -84,7 +80,7 @@ def start(model: CodecModel, x: np.ndarray) -> None:
     last.bias.assign(np.full([12], 0.5, np.float32))
 
 
-def analysis(cfg: Config):
+def analysis(cfg: Config) -> keras.Sequential:
     """[B, H, W, 3] to y [B, H/16, W/16, M]; attention at 1/4 and 1/16."""
     down = partial(ResidualBlockDown, cfg.filters, slope=cfg.slope)
     block = partial(ConcatenatedResidualBlock, slope=cfg.slope)
@@ -94,27 +90,17 @@ def analysis(cfg: Config):
     return sequential(layers, name="analysis")
 
 
-def synthesis(cfg: Config):
+def synthesis(cfg: Config) -> keras.Sequential:
     """y_hat [B, H/16, W/16, M] to [B, H, W, 3]; attention at 1/16 and 1/4."""
     up = partial(ResidualBlockUp, cfg.filters, slope=cfg.slope, skip_kernel_size=1)
     block = partial(ConcatenatedResidualBlock, slope=cfg.slope)
     last = partial(SubpixelConv2D, 3, 3, dtype="float32")
-    layers = [
-        SimplifiedAttention,
-        block,
-        up,
-        block,
-        up,
-        SimplifiedAttention,
-        block,
-        up,
-        block,
-        last,
-    ]
+    layers = [SimplifiedAttention, block, up, block, up]
+    layers += [SimplifiedAttention, block, up, block, last]
     return sequential(layers, name="synthesis")
 
 
-def hyper_transforms(cfg: Config):
+def hyper_transforms(cfg: Config) -> tuple[keras.Sequential, keras.Sequential]:
     """(analysis, synthesis): y to z [B, H/64, W/64, N], z_hat to features [B, H/16, W/16, 2 M]."""
     n, act = cfg.filters, leaky(cfg.slope)
     down = partial(DownConv2D, n, 3, dtype="float32")

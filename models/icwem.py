@@ -17,21 +17,20 @@ weak. Encoder and decoder share these weights. Slices are coded with convolution
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy.channelwise import Group, even_slices
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import starts, tcm
 from tfcodec.models.base import LADDER, CodecModel
-from tfcodec.models.transforms import (
-    ShortcutAnalysis,
-    ShortcutSynthesis,
-    compact_slices,
-)
+from tfcodec.models.transforms import ShortcutAnalysis, ShortcutSynthesis, compact_slices
 
 # The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
 LAMBDAS = (0.0035, 0.0067, 0.013, 0.025, 0.05)
@@ -91,7 +90,14 @@ class PixelTransform(keras.layers.Layer):
     """
 
     def __init__(
-        self, enhancement, kernel_sizes, couplings, squeeze=1, centre=0.0, activate=False, **kwargs
+        self,
+        enhancement: int,
+        kernel_sizes: Sequence[int],
+        couplings: int,
+        squeeze: int = 1,
+        centre: float = 0.0,
+        activate: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.centre, self.enhance, self.restore, self.network = centre, None, None, None
@@ -103,20 +109,20 @@ class PixelTransform(keras.layers.Layer):
         if kernel_sizes:
             self.network = InvertibleNetwork(kernel_sizes, couplings, squeeze, name="network")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for layer in (self.enhance, self.network, self.restore):
             if layer is not None:
                 layer.build(input_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = (x if self.enhance is None else self.enhance(x)) - self.centre
         return x if self.network is None else self.network(x)
 
-    def inverse(self, v):
+    def inverse(self, v: Tensor) -> Tensor:
         x = (v if self.network is None else self.network.inverse(v)) + self.centre
         return x if self.restore is None else self.restore(x)
 
-    def principal_start(self, x):
+    def principal_start(self, x: np.ndarray) -> None:
         """Sets the network's 1x1 convolutions to the principal components of pictures, level by
         level; x: float32 [B, H, W, 3] in [0, 1]. For a network as it is before training."""
         if self.network is None:
@@ -150,15 +156,8 @@ def _authors(cfg, name):
 
 
 def _compact(cfg, name):
-    pixels = PixelTransform(
-        cfg.enhancement,
-        (3,) * cfg.levels,
-        couplings=2,
-        squeeze=2,
-        centre=0.5,
-        activate=True,
-        name="pixels",
-    )
+    inside = dict(couplings=2, squeeze=2, centre=0.5, activate=True)
+    pixels = PixelTransform(cfg.enhancement, (3,) * cfg.levels, name="pixels", **inside)
     widths, options = (*REPLACED[cfg.levels :], *cfg.widths), dict(centre=0.0, blocks=1)
     group = Group.convolutions(
         "y", even_slices(cfg.latents, cfg.slices), widths=(48, 32), kernels=(3, 1, 1)

@@ -23,7 +23,7 @@ it learn fast, and between z2 and an index only convolutions and leaky ReLUs.
 
 import dataclasses
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -33,6 +33,7 @@ from tfcodec.entropy.density import Density
 from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.entropy.latents.octave import OctaveLatents, OctaveNetworks
 from tfcodec.entropy.mixture import MixtureDensity
+from tfcodec.layers import Tensor, Tensors
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
@@ -132,14 +133,9 @@ def build(cfg: Config | CompactConfig, name: str = "octave") -> CodecModel:
     if compact:
         analysis = Sum(analysis, LinearAnalysis(cfg.linear, half, name="linear"))
         synthesis = Sum(synthesis, LinearSynthesis(cfg.linear, half, name="inverse_linear"))
-    latents = OctaveLatents(
-        networks(cfg, density, use_bias=compact),
-        half,
-        cfg.filters // 2,
-        density,
-        cfg.fidelity,
-        cfg.fidelity_share,
-    )
+    between = networks(cfg, density, use_bias=compact)
+    fidelity = dict(fidelity=cfg.fidelity, fidelity_share=cfg.fidelity_share)
+    latents = OctaveLatents(between, half, cfg.filters // 2, density, **fidelity)
     start = linear_start if compact else unit_variance
     return CodecModel(analysis, synthesis, latents, cfg.lambdas, cfg.gain_level, start, name=name)
 
@@ -162,20 +158,19 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
 
     Args: density: of y; use_bias: of the last layer that estimates y_high.
     """
-    n, half, found = cfg.filters // 2, cfg.latents // 2, {}
+    n, half, layers = cfg.filters // 2, cfg.latents // 2, {}
     hyper = hyper_transforms(cfg, 2, 2 * cfg.latents, ("hyper_analysis", "hyper_synthesis"))
     if cfg.hyper_layers == 2:
         outputs = 2 * cfg.filters
         top = hyper_transforms(cfg, 1, outputs, ("top_analysis", "top_synthesis"))
-        found["top_analysis"], found["top_synthesis"] = top
-        found["z_estimator"] = estimator(cfg.estimators, cfg.filters, cfg.slope, "z_estimator")
+        layers["top_analysis"], layers["top_synthesis"] = top
+        layers["z_estimator"] = estimator(cfg.estimators, cfg.filters, cfg.slope, "z_estimator")
         for name in ("up_means", "up_scales", "up_features"):
             act = partial(GDN, dtype="float32") if cfg.up_gdn else leaky(cfg.slope)
-            found[name] = sequential([up_conv(n, 3), act] * 2, name=name)
-    means, others = len(density.mean_places), len(density.other_places)
-    found["means_conv"] = conv(means * half, 5)(name="means_conv")
-    found["scales_conv"] = conv(others * half, 5)(name="scales_conv")
-    found["y_estimator"] = estimator(
+            layers[name] = sequential([up_conv(n, 3), act] * 2, name=name)
+    layers["means_conv"] = conv(len(density.mean_places) * half, 5)(name="means_conv")
+    layers["scales_conv"] = conv(len(density.other_places) * half, 5)(name="scales_conv")
+    layers["y_estimator"] = estimator(
         cfg.estimators, density.numbers * half, cfg.slope, "y_estimator", use_bias
     )
     across = [("y_across", half)] if cfg.cross_resolution else []
@@ -183,8 +178,8 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
         across += [("z_across", n)]
     if cfg.fidelity:  # a weight of zero: nothing to learn
         across += [("y_fidelity", half), ("z_fidelity", n)]
-    found |= {name: up_conv(width, 5)(name=name) for name, width in across}
-    return OctaveNetworks(*hyper, **found)
+    layers |= {name: up_conv(width, 5)(name=name) for name, width in across}
+    return OctaveNetworks(*hyper, **layers)
 
 
 def hyper_transforms(
@@ -215,11 +210,11 @@ def hyper_transforms(
 class PairSequential(keras.layers.Layer):
     """Layers, partials that take a name, one after the other; for pairs, too. Named by position."""
 
-    def __init__(self, layers, **kwargs):
+    def __init__(self, layers: list[partial], **kwargs: Any):
         super().__init__(**kwargs)
         self.stages = [layer(name=f"layer{k}") for k, layer in enumerate(layers)]
 
-    def call(self, x):
+    def call(self, x: Tensors) -> Tensors:
         for stage in self.stages:
             x = stage(x)
         return x
@@ -234,7 +229,7 @@ class LinearAnalysis(keras.layers.Layer):
     Args: widths: channels at 1/2, 1/4, 1/8. channels: of each latent, a multiple of 4.
     """
 
-    def __init__(self, widths, channels, centre=0.5, **kwargs):
+    def __init__(self, widths: tuple[int, ...], channels: int, centre: float = 0.5, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.centre, self.leading = centre, channels // 4
         filters = (*widths, channels + self.leading, channels)
@@ -243,7 +238,7 @@ class LinearAnalysis(keras.layers.Layer):
             for k, f in enumerate(filters)
         )
 
-    def call(self, x):
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x - self.centre
         for shortcut in self.shortcuts:
             x = shortcut(x)
@@ -254,7 +249,7 @@ class LinearAnalysis(keras.layers.Layer):
 class LinearSynthesis(keras.layers.Layer):
     """(y_high, y_low) to pictures: `LinearAnalysis` mirrored. Arguments as there."""
 
-    def __init__(self, widths, channels, centre=0.5, **kwargs):
+    def __init__(self, widths: tuple[int, ...], channels: int, centre: float = 0.5, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.centre = centre
         filters = (channels // 4, *widths[::-1], 3)
@@ -263,7 +258,7 @@ class LinearSynthesis(keras.layers.Layer):
             for k, f in enumerate(filters)
         )
 
-    def call(self, y):
+    def call(self, y: tuple[Tensor, Tensor]) -> Tensor:
         high, low = y
         x = ops.concatenate([self.low(low), high], axis=-1)
         for shortcut in self.shortcuts:

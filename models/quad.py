@@ -22,12 +22,15 @@ Between z and a table index are only convolutions and leaky ReLUs: the model can
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.entropy.quadtree import Quadtree
+from tfcodec.layers import Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, WideConv2D
 from tfcodec.layers.depthwise import DepthBlock
 from tfcodec.models.base import LADDER, CodecModel
@@ -35,6 +38,7 @@ from tfcodec.models.starts import principal_components, principal_pair
 from tfcodec.models.transforms import conv, down_conv, leaky, sequential, subpixel
 
 BLOCK = 8  # side of the blocks of pixels that become channels
+PIXELS = 3 * BLOCK**2  # channels of a block
 STRIDE = 2 * BLOCK  # of y
 
 
@@ -104,7 +108,7 @@ class BlockAnalysis(keras.layers.Layer):
         latents: channels of y.
     """
 
-    def __init__(self, width, blocks, latents, **kwargs):
+    def __init__(self, width: int, blocks: int, latents: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.width, self.latents, policy = width, latents, self.dtype_policy
         # Linear chains are float32: at a magnitude of 100, bfloat16 has steps of 0.5.
@@ -114,14 +118,14 @@ class BlockAnalysis(keras.layers.Layer):
         self.down = DownConv2D(latents, 3, kernel_initializer="zeros", dtype="float32", name="down")
         self.linear = DownConv2D(latents, 2, use_bias=False, dtype="float32", name="linear")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         p = self.pca(ops.space_to_depth(x - 0.5, BLOCK))  # [B, H/8, W/8, 192]
         h = self.stem(p)
         for block in self.blocks:
             h = block(h)
         return self.down(h) + self.linear(p)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"width": self.width, "blocks": len(self.blocks), "latents": self.latents}
         return {**super().get_config(), **own}
 
@@ -132,41 +136,32 @@ class BlockSynthesis(keras.layers.Layer):
     Args: width: channels of the depth blocks; blocks: how many.
     """
 
-    def __init__(self, width, blocks, **kwargs):
+    def __init__(self, width: int, blocks: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.width, policy = width, self.dtype_policy
-        self.linear = SubpixelConv2D(
-            3 * BLOCK**2, 1, use_bias=False, dtype="float32", name="linear"
-        )
+        self.linear = SubpixelConv2D(PIXELS, 1, use_bias=False, dtype="float32", name="linear")
         self.up = SubpixelConv2D(width, 3, dtype=policy, name="up")
         self.blocks = [DepthBlock(width, dtype=policy, name=f"block{k}") for k in range(blocks)]
-        self.head = keras.layers.Conv2D(
-            3 * BLOCK**2,
-            3,
-            padding="same",
-            kernel_initializer="zeros",
-            dtype="float32",
-            name="head",
-        )
+        self.head = conv(PIXELS, 3)(kernel_initializer="zeros", name="head")
         self.pca = _change_of_basis()
 
-    def call(self, y_hat):
+    def call(self, y_hat: Tensor) -> Tensor:
         h = self.up(y_hat)
         for block in self.blocks:
             h = block(h)
         p = self.head(h) + self.linear(y_hat)  # [B, H/8, W/8, 192]
         return ops.depth_to_space(self.pca(p), BLOCK) + 0.5
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "blocks": len(self.blocks)}
 
 
 def _change_of_basis():
     options = dict(use_bias=False, dtype="float32", kernel_initializer="orthogonal")
-    return keras.layers.Conv2D(3 * BLOCK**2, 1, name="pca", **options)
+    return keras.layers.Conv2D(PIXELS, 1, name="pca", **options)
 
 
-def karhunen_loeve(model: CodecModel, x) -> None:
+def karhunen_loeve(model: CodecModel, x: np.ndarray) -> None:
     """Sets `pca` and `linear` to the principal components of pictures, the synthesis' to their
     transposes; then the rates.
 

@@ -8,17 +8,17 @@ A codec's `start` is called with (the codec, pictures x, float32 [B, H, W, 3] in
 crops are enough).
 """
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import ops
 
+from tfcodec.layers import Tensor, Tensors
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.watch import watching
+from tfcodec.models.base import CodecModel
 
 
-def principal(model: Any, x: np.ndarray) -> None:
+def principal(model: CodecModel, x: np.ndarray) -> None:
     """The linear chains of `ShortcutAnalysis` and its synthesis, then the rates."""
     if model.pixels is not None:
         model.pixels.principal_start(x)
@@ -28,7 +28,7 @@ def principal(model: Any, x: np.ndarray) -> None:
     model.start_rates(x)
 
 
-def fan_in(model: Any, x: np.ndarray) -> None:
+def fan_in(model: CodecModel, x: np.ndarray) -> None:
     """Scales Glorot's start of all kernels to a variance of 1 / (3 fan-in), as PyTorch's layers
     start: through the products of several inverse GDNs, Glorot's reaches 1e8 in LIC-TCM."""
     # Those around the transforms start as they should.
@@ -40,7 +40,9 @@ def fan_in(model: Any, x: np.ndarray) -> None:
             variable.assign(variable * np.float32(np.sqrt((inputs + outputs) / (6 * inputs))))
 
 
-def principal_start(analysis: Any, synthesis: Any, x: Any) -> Any:
+def principal_start(
+    analysis: keras.layers.Layer, synthesis: keras.layers.Layer, x: Tensor
+) -> np.ndarray:
     """Sets the linear chains to the principal components of pictures, stage by stage.
 
     Each stage takes 2x2 blocks of the one before it onto their leading components; the synthesis
@@ -59,7 +61,7 @@ def principal_start(analysis: Any, synthesis: Any, x: Any) -> Any:
     return linear
 
 
-def principal_pair(down: DownConv2D, up: SubpixelConv2D, x: Any) -> Any:
+def principal_pair(down: DownConv2D, up: SubpixelConv2D, x: Tensor) -> np.ndarray:
     """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/2, W/2, filters].
 
     Args: down: a 2x2 `DownConv2D`; up: the 1x1 `SubpixelConv2D` that undoes it.
@@ -81,7 +83,7 @@ def principal_components(x: np.ndarray) -> np.ndarray:
     return np.linalg.eigh(np.float64(flat.T) @ flat)[1][:, ::-1]
 
 
-def unit_start(network: Any, x: Any) -> Any:
+def unit_start(network: keras.layers.Layer, x: Tensors) -> Tensors:
     """Scales each convolution of a transform so that its output has unit variance at the start.
 
     Layer by layer, as data passes (Mishkin and Matas, "All You Need Is a Good Init", ICLR 2016).

@@ -13,6 +13,9 @@ slices with convolutions alone.
 
 import dataclasses
 from functools import partial
+from typing import Any, Protocol
+
+import keras
 
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
@@ -24,6 +27,7 @@ from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
+    Sizes,
     compact_slices,
     sequential,
 )
@@ -55,6 +59,12 @@ class CompactConfig:
     gain_level: float = 16.0
 
 
+class Sliced(Sizes, Protocol):
+    """What ICWEM's `Config` has, too."""
+
+    slices: int
+
+
 PRESETS = {"compact": CompactConfig(), "n64": Config(64), "n96": Config(96), "n128": Config(128)}
 
 
@@ -77,7 +87,7 @@ def _authors(cfg, name):
     )
 
 
-def swin_slices(cfg) -> ContextLatents:
+def swin_slices(cfg: Sliced) -> ContextLatents:
     """The authors' entropy model; ICWEM's too."""
     group = Group("y", even_slices(cfg.latents, cfg.slices), attention="swin")
     # The model's stride fits the attention's windows.
@@ -100,12 +110,12 @@ def _compact(cfg, name):
     )
 
 
-def blocks(head_dim, window=8, **options):
+def blocks(head_dim: int, window: int = 8, **options: Any) -> list[partial]:
     """Two blocks, the second with shifted windows."""
     return [partial(TCMBlock, head_dim, window, s, aligned=True, **options) for s in (False, True)]
 
 
-def transforms(cfg):
+def transforms(cfg: Sizes) -> tuple[keras.Sequential, keras.Sequential]:
     """(analysis, synthesis): x [B, H, W, 3] to y [B, H/16, W/16, M], and back."""
     trunk = 2 * cfg.filters
     down, up = [], [partial(ResidualBlockUp, trunk)]
@@ -118,7 +128,7 @@ def transforms(cfg):
     return sequential(down, name="analysis"), sequential(up, name="synthesis")
 
 
-def hyper_networks(cfg) -> HyperNetworks:
+def hyper_networks(cfg: Sizes) -> HyperNetworks:
     """y to z [B, H/64, W/64, 192], z_hat to two maps [B, H/16, W/16, M]."""
     trunk, exact = 2 * cfg.filters, dict(dtype="float32")
     pair = blocks(32, 4, **exact)

@@ -17,13 +17,14 @@ noise.
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 from keras import ops
 
 from tfcodec.entropy.channelwise import ChARM, Group
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
+from tfcodec.layers import Tensor, Tensors
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.residual import ResidualBlock
@@ -31,7 +32,15 @@ from tfcodec.layers.tcm import TCMBlock
 from tfcodec.layers.weconv import wavelet_conv
 
 
-def sequential(layers: list, name: str) -> keras.Sequential:
+class Sizes(Protocol):
+    """Of a configuration whose model has a channel-wise entropy model."""
+
+    filters: int
+    latents: int
+    hyper_latents: int
+
+
+def sequential(layers: list[type | partial], name: str) -> keras.Sequential:
     """`keras.Sequential` of layers given as classes or partials of them, named by position.
 
     Keras numbers unnamed layers over the whole process, which would make a variable's path, by
@@ -66,7 +75,7 @@ class Sum:
     def __init__(self, *layers: keras.layers.Layer):
         self.layers = layers
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Tensors) -> Tensors:
         first, *others = (layer(x) for layer in self.layers)
         for other in others:
             if isinstance(first, (tuple, list)):
@@ -101,16 +110,25 @@ class ShortcutTransform(keras.layers.Layer):
         conv, shortcut: of the chains, called with a stage's filters and options of a convolution.
         filters: channels after each stage; all but the last end in a normalization.
         norm: "gdn" or "igdn".
-        own: the subclass's own arguments by name.
+        arguments: those of the subclass, by name.
         widths: channels at H/2, H/4, .. between the stages: s = len(widths) + 1.
         options: fields of `Inside`, and of every layer.
     """
 
-    def __init__(self, conv, shortcut, filters, norm, own, widths, **options):
+    def __init__(
+        self,
+        conv: partial,
+        shortcut: partial,
+        filters: tuple[int, ...],
+        norm: str,
+        arguments: dict[str, Any],
+        widths: tuple[int, ...],
+        **options: Any,
+    ):
         names = [field.name for field in dataclasses.fields(Inside)]
         inside = Inside(**{name: options.pop(name) for name in names if name in options})
         super().__init__(**options)
-        self.own, self.inside, self.widths = own, inside, tuple(widths)
+        self.arguments, self.inside, self.widths = arguments, inside, tuple(widths)
         self.centre = inside.centre
         inner = len(filters) - 1
         # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
@@ -140,7 +158,7 @@ class ShortcutTransform(keras.layers.Layer):
             for k in range(inside.blocks)
         ]
 
-    def stage(self, k, x, linear):
+    def stage(self, k: int, x: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
         """(x, linear) behind stage k, two tensors."""
         linear = self.shortcuts[k](linear)
         x = self.convs[k](x)
@@ -150,15 +168,15 @@ class ShortcutTransform(keras.layers.Layer):
             x = ops.leaky_relu(x, 0.125)
         return self.norms[k](x) + linear, linear
 
-    def refined(self, x):
+    def apply_blocks(self, x: Tensor) -> Tensor:
         """x behind the blocks."""
         for block in self.refine:
             x = block(x)
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         inside = dataclasses.asdict(self.inside)
-        return {**super().get_config(), **self.own, "widths": self.widths, **inside}
+        return {**super().get_config(), **self.arguments, "widths": self.widths, **inside}
 
 
 class ShortcutAnalysis(ShortcutTransform):
@@ -170,17 +188,17 @@ class ShortcutAnalysis(ShortcutTransform):
         kernel_size: of the upper chain's convolutions.
     """
 
-    def __init__(self, widths, latents, kernel_size=5, **options):
+    def __init__(self, widths: tuple[int, ...], latents: int, kernel_size: int = 5, **options: Any):
         conv = partial(DownConv2D, kernel_size=kernel_size)
         shortcut = partial(DownConv2D, kernel_size=2)
-        own = {"latents": latents, "kernel_size": kernel_size}
-        super().__init__(conv, shortcut, (*widths, latents), "gdn", own, widths, **options)
+        arguments = {"latents": latents, "kernel_size": kernel_size}
+        super().__init__(conv, shortcut, (*widths, latents), "gdn", arguments, widths, **options)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = linear = x - self.centre
         for k, _ in enumerate(self.norms):
             x, linear = self.stage(k, x, linear)
-        y, _ = self.stage(len(self.norms), self.refined(x), linear)
+        y, _ = self.stage(len(self.norms), self.apply_blocks(x), linear)
         return y
 
 
@@ -192,15 +210,17 @@ class ShortcutSynthesis(ShortcutTransform):
         channels: of the output.
     """
 
-    def __init__(self, widths, channels=3, **options):
+    def __init__(self, widths: tuple[int, ...], channels: int = 3, **options: Any):
         conv = partial(SubpixelConv2D, kernel_size=3)
         shortcut = partial(SubpixelConv2D, kernel_size=1)
-        own = {"channels": channels}
-        super().__init__(conv, shortcut, (*widths[::-1], channels), "igdn", own, widths, **options)
+        arguments = {"channels": channels}
+        super().__init__(
+            conv, shortcut, (*widths[::-1], channels), "igdn", arguments, widths, **options
+        )
 
-    def call(self, y_hat):
+    def call(self, y_hat: Tensor) -> Tensor:
         x, linear = self.stage(0, y_hat, y_hat)
-        x = self.refined(x)
+        x = self.apply_blocks(x)
         for k in range(1, len(self.convs)):
             x, linear = self.stage(k, x, linear)
         return x + self.centre
@@ -224,7 +244,7 @@ def _refinement(filters, attention, policy, k):
 
 
 # Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32
-# whatever the policy: rates hang on it.
+# whatever the policy: rates depend on it.
 
 
 def conv(filters: int, kernel_size: int) -> partial:
@@ -292,12 +312,9 @@ def compact_features(filters: int) -> int:
 
 
 def compact_slices(
-    cfg: Any, groups: list[Group], stride: int, bands: keras.layers.Layer | None = None
+    cfg: Sizes, groups: list[Group], stride: int, bands: keras.layers.Layer | None = None
 ) -> ContextLatents:
-    """y in slices between the hyper networks of the `compact` presets; stride: of y.
-
-    cfg: a `CompactConfig` with `filters` of the hyper networks, `hyper_latents` and `latents`.
-    """
+    """y in slices between the hyper networks of the `compact` presets; stride: of y."""
     charm = partial(ChARM, groups, compact_features(cfg.filters), 0, name="charm")
     hyper = compact_hyper_features(cfg.filters, cfg.hyper_latents)
     return ContextLatents(hyper, charm, cfg.latents, bands, stride=stride)

@@ -14,6 +14,9 @@ alone.
 
 import dataclasses
 from functools import partial
+from typing import Protocol
+
+import keras
 
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
@@ -26,6 +29,7 @@ from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
+    Sizes,
     compact_slices,
     sequential,
 )
@@ -81,11 +85,19 @@ def build(cfg: Config | CompactConfig, name: str = "weconvene") -> CodecModel:
     return wavelet_codec(cfg, groups, bands, None, name)
 
 
-# Both are 3DM-WeConvene's too. levels: None for `WeConv` in the transforms, else of `WeConv3D`.
+class Shared(Sizes, Protocol):
+    """What 3DM-WeConvene's configurations have, too."""
+
+    wavelet: str
+    lambdas: tuple[float, ...]
+    gain_level: float
+
+
+# All are 3DM-WeConvene's too. levels: None for `WeConv` in the transforms, else of `WeConv3D`.
 
 
 def wavelet_codec(
-    cfg, groups: list[Group], bands: Bands, levels: int | None, name: str
+    cfg: Shared, groups: list[Group], bands: Bands, levels: int | None, name: str
 ) -> CodecModel:
     """The authors' codec around a table of groups."""
     analysis, synthesis = transforms(cfg, levels)
@@ -106,7 +118,7 @@ def wavelet_codec(
 
 
 def compact_codec(
-    cfg, groups: list[Group], bands: Bands, levels: int | None, name: str
+    cfg: Shared, groups: list[Group], bands: Bands, levels: int | None, name: str
 ) -> CodecModel:
     """The codec with compact transforms around a table of groups."""
     options = dict(wavelet=cfg.wavelet, levels=levels)
@@ -125,7 +137,7 @@ def compact_codec(
     )
 
 
-def transforms(cfg, levels):
+def transforms(cfg: Shared, levels: int | None) -> tuple[keras.Sequential, keras.Sequential]:
     """(analysis, synthesis): x [B, H, W, 3] to y [B, H/8, W/8, M], and back."""
     n = cfg.filters
     blocks = [partial(ResidualBlock, n)] * 3
@@ -138,7 +150,7 @@ def transforms(cfg, levels):
     return sequential(analysis, name="analysis"), sequential(synthesis, name="synthesis")
 
 
-def hyper_networks(cfg, levels: int | None) -> HyperNetworks:
+def hyper_networks(cfg: Shared, levels: int | None) -> HyperNetworks:
     """All bands of y to z [B, H/64, W/64, 192], and z_hat to two maps [B, H/16, W/16, M]."""
     n, exact = cfg.filters, dict(dtype="float32")
     blocks = [partial(ResidualBlock, n, **exact)] * 3

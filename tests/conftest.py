@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TFCODEC_CACHE"] = ""  # each test proves what it loads
 
 # The files that take longest, the longest first: a process that begins one of them last ends alone.

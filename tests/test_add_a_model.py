@@ -14,14 +14,14 @@ import pytest
 from harness import gradients
 from PIL import Image
 
-from tfcodec import losses
 from tfcodec.coding.range_coder import RangeDecoder, RangeEncoder
 from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy.channelwise import ChARM, Group, even_slices
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperpriorLatents
 from tfcodec.entropy.mixture import MixtureDensity
 from tfcodec.entropy.quadtree import Quadtree
-from tfcodec.entropy.walk import CODINGS, LatentShapes, StepDecoder, StepEncoder, walk
+from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
+from tfcodec.freeze import Walked
 from tfcodec.models.base import CodecModel
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
@@ -33,6 +33,7 @@ from tfcodec.models.transforms import (
     sequential,
     subpixel,
 )
+from tfcodec.training import losses
 
 ROOT = pathlib.Path(__file__).parent.parent
 N, M = 6, 8  # filters and latents of the small codecs
@@ -93,22 +94,6 @@ def test_the_readmes_model_is_trained_exported_encoded_and_decoded_exactly(packa
 # --------------------------------------------------------------------------- densities and coders
 
 
-class InNumpy:
-    """A model's steps as the coding visitors take them."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def step(self, k, state, symbols):
-        given = None if symbols is None else keras.ops.convert_to_tensor(symbols)
-        state, prior = self.model.step(k, state, given)
-        numbers = (keras.ops.convert_to_numpy(t) for t in (prior.mu, prior.indexes()))
-        return state, CODINGS[self.model.parts[k].coding](self.model.parts[k], *numbers)
-
-    def finish(self, state, symbols):
-        return keras.ops.convert_to_numpy(self.model.finish(state, symbols))
-
-
 def _codec(latents):
     keras.utils.set_random_seed(0)
     analysis = ShortcutAnalysis((4, 4, 4), M, name="analysis")
@@ -143,12 +128,11 @@ def _check_codec(model):
 
     tables = CodingTables.build(model.table_rows())
     latents = [np.array(v) for v in model.analysis(x[:1] / np.float32(255), np.float32([0.5]))]
-    encoder, there = RangeEncoder(tables), InNumpy(model)
+    encoder, there = RangeEncoder(tables), Walked(model)
     sent = StepEncoder(latents, encoder)
     expected = walk(there, sent)
     streams, escapes = encoder.finish()
-    shapes = LatentShapes(model.parts, model.stride).shapes(64, 64)
-    received = StepDecoder(shapes, RangeDecoder(tables, streams, escapes))
+    received = StepDecoder(there.shapes(64, 64), RangeDecoder(tables, streams, escapes))
     np.testing.assert_array_equal(walk(there, received), expected)
     assert np.any(sent.symbols[-1])
     _, meter = model.rate([keras.ops.convert_to_tensor(v) for v in latents])

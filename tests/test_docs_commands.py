@@ -36,6 +36,8 @@ NOT_RUN = {
     "tfcodec convert --from weconvene CHECKPOINT": "needs PyTorch and a checkpoint",
     "tfcodec convert --from tcm CHECKPOINT": "needs PyTorch and a checkpoint",
     "tfcodec encode picture.png --model tcm-n64": "needs what a command above could not make",
+    "python train_tf.py --model my_package.my_model": "is run by tests/test_add_a_model.py",
+    "python encode_decode.py encode picture.png --model runs/my/model": "likewise",
     "KERAS_BACKEND=jax": "needs a process with another backend, see tests/training",
     "export ": "prepares a shell for other machines",
     "tfcodec train --data D --run_dir runs/all --batch_size 64 --strategy mirrored": "needs GPUs",
@@ -60,7 +62,11 @@ SLOW = {
     "cp runs/kodak/evaluation.json": "",  # of the evaluation before it
 }
 # Pages with programs, and the tests that run them.
-PROGRAMS = {"README.md": "test_readme.py", "docs/keras.md": "test_keras.py"}
+PROGRAMS = {
+    "README.md": "test_readme.py",
+    "docs/add_a_model.md": "test_add_a_model.py",
+    "docs/keras.md": "test_keras.py",
+}
 
 
 def blocks(page):
@@ -172,7 +178,8 @@ def test_every_page_with_programs_has_a_test_that_runs_them():
     assert pages == set(PROGRAMS)
     for page, test in PROGRAMS.items():
         text = (ROOT / "tests" / test).read_text(encoding="utf-8")
-        assert pathlib.Path(page).name in text and "exec(" in text
+        runs = "exec(" in text or "import_module(" in text
+        assert pathlib.Path(page).name in text and runs
 
 
 def test_no_command_stands_in_a_block_without_a_mark():

@@ -177,7 +177,7 @@ def test_the_float_form_depends_on_the_machine(frozen):
     """The negative control: another order of summation moves outputs of the float network."""
     model, _ = rebuild(frozen["float"])
     z_hat = np.random.RandomState(0).standard_normal([1, 16, 24, 6]).astype(np.float32) * 5
-    layer = model.hyper_synthesis.layers[2].conv
+    layer = model.latents.hyper_synthesis.layers[2].conv
     x = np.repeat(z_hat, 4, axis=-1)[..., : layer.kernel.shape[2]]
     kernel = layer.kernel.numpy()
     first = np.array(exact.ops.conv(x, kernel, padding="same"))
@@ -196,7 +196,7 @@ def test_training_starts_from_a_frozen_export(frozen):
     for info in (frozen["float"], frozen["exact-12"]):
         model, _ = tiny_exports.tiny_model()
         initialise(model, info.path)
-        outputs.append(np.array(model.hyper_synthesis(z_hat)))
+        outputs.append(np.array(model.latents.hyper_synthesis(z_hat)))
         weights = read_weights(info.path)
         assert set(weights) == {variable.path for variable in model.variables}
     assert np.abs(outputs[1] - outputs[0]).mean() < 0.02 * outputs[0].std()

@@ -5,17 +5,6 @@ import ast
 import pytest
 from test_dependencies import modules
 
-# What has no hints yet; each entry must still be needed.
-NOT_YET = (
-    "tfcodec.codec",
-    "tfcodec.commands",
-    "tfcodec.entropy",
-    "tfcodec.exports",
-    "tfcodec.models",
-    "tfcodec.pillow",
-    "tfcodec.pictures",
-)
-
 
 def public_functions(source):
     """(name, node) of the public functions of a module, and of its public classes' methods."""
@@ -40,28 +29,13 @@ def bare(function):
 
 def bare_functions(source):
     """{name: what has no hint} of a module's public functions."""
-    found = {name: bare(function) for name, function in public_functions(source)}
-    return {name: what for name, what in found.items() if what}
+    functions = {name: bare(function) for name, function in public_functions(source)}
+    return {name: what for name, what in functions.items() if what}
 
 
-def entry(name):
-    """The entry of `NOT_YET` that a module falls under, if any."""
-    rooms = [e for e in NOT_YET if "." in e and name.startswith(f"{e}.")]
-    return name if name in NOT_YET else next(iter(rooms), None)
-
-
-@pytest.mark.parametrize("name", [name for name in modules() if entry(name) is None])
+@pytest.mark.parametrize("name", modules())
 def test_every_public_function_has_hints(name):
     assert bare_functions(modules()[name].read_text(encoding="utf-8")) == {}
-
-
-def test_what_has_no_hints_yet_shrinks():
-    needed = {
-        entry(name)
-        for name, path in modules().items()
-        if entry(name) and bare_functions(path.read_text(encoding="utf-8"))
-    }
-    assert set(NOT_YET) == needed, "has hints now: take it off the list"
 
 
 def test_one_missing_hint_is_found():

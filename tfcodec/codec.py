@@ -15,6 +15,9 @@ from tfcodec.coding.format import CODER_NAMES
 from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed, loaded
+from tfcodec.exports.installed import ModelInfo
+from tfcodec.exports.tiles import Progress
+from tfcodec.layers import Tensors
 from tfcodec.quality import best_within, check_wishes, smallest_of_psnr
 
 
@@ -29,21 +32,21 @@ class Encoded:
     rung: float
     _codec: "Codec" = dataclasses.field(repr=False)
     _picture: pictures.Picture = dataclasses.field(repr=False)
-    _y_hat: object = dataclasses.field(repr=False)
+    _y_hat: Tensors = dataclasses.field(repr=False)
 
-    def reconstruction(self, progress=None):
+    def reconstruction(self, progress: Progress | None = None) -> pictures.Picture:
         """The `Picture` that decoding `data` gives; `progress` as in `Codec.encode`."""
-        given = self._picture
-        shown = self._codec.synthesize(self._y_hat, self.rung, given, given.alpha, progress)
-        return dataclasses.replace(shown, metadata=given.metadata)
+        picture = self._picture
+        shown = self._codec.synthesize(self._y_hat, self.rung, picture, picture.alpha, progress)
+        return dataclasses.replace(shown, metadata=picture.metadata)
 
-    def psnr(self, progress=None):
+    def psnr(self, progress: Progress | None = None) -> float:
         """dB of the reconstruction, over pixels that are not wholly transparent."""
         picture = self._picture
         return metrics.psnr(picture.rgb, self.reconstruction(progress).rgb, picture.alpha)
 
     @functools.cached_property
-    def estimated_bits(self):
+    def estimated_bits(self) -> float:
         """Bits of the latents by the model's own densities: neither header nor tables."""
         return sum(self._codec.exported.estimate(self._picture.rgb, self.rung).values())
 
@@ -53,12 +56,12 @@ class Codec:
 
     Pickles by that model's name, folder and fingerprint: the other process loads it from its disk.
 
-    Args: info: its `installed.ModelInfo`.
+    Args: info: its `ModelInfo`.
     Raises: ModelError if the export is incomplete, or in a process that forked from one in which
         there was a codec; so do `encode` and `decode`.
     """
 
-    def __init__(self, info):
+    def __init__(self, info: ModelInfo):
         check_process()
         quiet.import_tensorflow()
         self.info, self.ladder = info, info.ladder
@@ -68,26 +71,26 @@ class Codec:
         return _reopen, (self.name, self.info.path, self.info.fingerprint)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.info.name
 
     @property
-    def qualities(self):
+    def qualities(self) -> tuple[float, float] | None:
         """(lowest, highest) quality, or None for a model of one rate."""
         return self.info.qualities
 
     def encode(
         self,
-        picture,
-        quality=None,
-        at_most=None,
+        picture: pictures.PictureLike,
+        quality: float | None = None,
+        at_most: int | None = None,
         *,
-        psnr=None,
-        coder="tfc",
-        lanes=1,
-        progress=None,
-        keep_metadata=False,
-    ):
+        psnr: float | None = None,
+        coder: str = "tfc",
+        lanes: int | str = 1,
+        progress: Progress | None = None,
+        keep_metadata: bool = False,
+    ) -> Encoded:
         """Compresses a picture; returns an `Encoded`.
 
         Args:
@@ -172,7 +175,9 @@ class Codec:
         )
         return Encoded(data, rung, self, picture, y_hat)
 
-    def decode(self, container, name="input", progress=None):
+    def decode(
+        self, container: Container, name: str = "input", progress: Progress | None = None
+    ) -> pictures.Picture:
         """Decompresses an unpacked `Container` to a `Picture`; `progress` as in `encode`.
 
         Raises: ModelError for a file of another model, or whose symbols come out other than they
@@ -215,7 +220,14 @@ class Codec:
         picture = self.synthesize(y_hat, rung, container, alpha, progress)
         return dataclasses.replace(picture, metadata=metadata)
 
-    def synthesize(self, y_hat, rung, size, alpha, progress=None):
+    def synthesize(
+        self,
+        y_hat: Tensors,
+        rung: float,
+        size: pictures.Picture | Container,
+        alpha: np.ndarray | None,
+        progress: Progress | None = None,
+    ) -> pictures.Picture:
         """The `Picture` of decoded latents.
 
         Args: size: what has the picture's height and width, and says whether it is gray.
@@ -231,7 +243,7 @@ class Codec:
 _process = None  # the one in which there is a codec
 
 
-def check_process():
+def check_process() -> None:
     """Raises ModelError in a process that forked from one in which there was a codec: the threads
     of TensorFlow stay behind, and it would wait for them for ever."""
     global _process
@@ -249,7 +261,7 @@ def _open(path, fingerprint):
     return Codec(installed.read_info(path))
 
 
-def load(name_or_dir=None):
+def load(name_or_dir: str | os.PathLike | None = None) -> Codec:
     """The `Codec` of an installed model or of an export's folder, loaded once a process.
 
     Args: name_or_dir: None for the bundled default.
@@ -262,7 +274,7 @@ def load(name_or_dir=None):
     return open_model(installed.find(name_or_dir))
 
 
-def open_model(info):
+def open_model(info: ModelInfo) -> Codec:
     """As `load`, of a `ModelInfo`."""
     return _open(info.path, info.fingerprint)
 
@@ -279,7 +291,9 @@ def _reopen(name, path, fingerprint):
     return open_model(installed.find_fingerprint(fingerprint, f"the codec {name}"))
 
 
-def decode_file_bytes(data, name="input", max_pixels=None):
+def decode_file_bytes(
+    data: bytes, name: str = "input", max_pixels: int | None = None
+) -> pictures.Picture:
     """The `Picture` in a whole .tfcd file, by the installed model that wrote it.
 
     Args:
@@ -291,7 +305,7 @@ def decode_file_bytes(data, name="input", max_pixels=None):
     return decode_container(unpack(data, name, max_pixels), name)
 
 
-def decode_container(container, name="input"):
+def decode_container(container: Container, name: str = "input") -> pictures.Picture:
     """As `decode_file_bytes`, of what `container.unpack` made of them."""
     info = installed.find_fingerprint(container.fingerprint, name)
     return open_model(info).decode(container, name)

@@ -192,7 +192,7 @@ def _is_haar(state):
 
 
 def _unused(model, name):
-    """Whether a name of the authors' is of a weight that their code does not use."""
+    """Whether the authors' code has a weight of that name and does not use it."""
     from tfcodec.layers.weconv import WeConvDown
 
     if re.search(r"(^|\.)(dwt\.w_(ll|lh|hl|hh)|idwt\.filters)$", name):

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import glob
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 
@@ -98,7 +97,7 @@ def _open_partial(directory: str) -> tuple[str, int]:
     """(path, descriptor) of a new file that is locked, where the file system has locks."""
     while True:
         # Opened by hand rather than by `tempfile`, which would make the file private (mode 0600).
-        partial = os.path.join(directory, f"{PARTIAL}{secrets.token_hex(6)}.part")
+        partial = os.path.join(directory, f"{PARTIAL}{os.urandom(6).hex()}.part")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return partial, descriptor
@@ -131,7 +130,7 @@ def replaced_folder(path: str | os.PathLike) -> Iterator[str]:
     Raises: InputError if the folder cannot be written.
     """
     target = os.path.normpath(path)
-    partial = f"{target}.tfcodec-{secrets.token_hex(6)}.part"
+    partial = f"{target}.tfcodec-{os.urandom(6).hex()}.part"
     try:
         os.makedirs(partial)
     except OSError as error:

@@ -8,6 +8,7 @@ stay as they are.
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -98,7 +99,7 @@ def _calibrate(model, networks, pictures, progress):
 
 
 class Walked:
-    """A Keras model's steps in numpy, on any backend, for `proof.known_answer`.
+    """A Keras model as the codec sees an export: the walk's steps in numpy, on any backend.
 
     Args: model: a built `CodecModel`.
     """
@@ -112,8 +113,12 @@ class Walked:
         given = None if symbols is None else keras.ops.convert_to_tensor(symbols)
         state, prior = self.model.step(k, state, given)
         mu, indexes = (keras.ops.convert_to_numpy(t) for t in (prior.mu, prior.indexes()))
-        part = self.model.parts[k]
+        part = self.model.parts[min(k, len(self.model.parts) - 1)]  # wavefronts repeat the last
         return state, CODINGS[part.coding](part, mu, indexes)
+
+    def finish(self, state: dict, symbols: np.ndarray) -> Any:
+        """As `exports.loaded.Exported.finish`, on the backend."""
+        return self.model.finish(state, keras.ops.convert_to_tensor(symbols))
 
 
 def _round_medians(model):

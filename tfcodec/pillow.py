@@ -14,6 +14,7 @@ cannot be had or held, `ValueError` for a quality that the model does not have.
 import dataclasses
 import io
 import numbers
+from typing import Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -54,8 +55,11 @@ class TfcdImageFile(ImageFile.ImageFile):
             if getattr(metadata, key):
                 self.info[key] = getattr(metadata, key)
 
-    def load(self):
-        """Decodes the picture. Raises OSError if its model is missing or the file is damaged."""
+    def load(self) -> Any:
+        """Decodes the picture; returns what Pillow's `load` returns, a class without public name.
+
+        Raises: OSError if its model is missing or the file is damaged.
+        """
         if self._container is not None:
             name = self._name()
             try:

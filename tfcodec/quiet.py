@@ -1,7 +1,7 @@
 """TensorFlow, and Keras on it, without chatter and, for a command, without what it does not need.
 
 From 2.18 on it prints a few lines while it is imported, whatever TF_CPP_MIN_LOG_LEVEL says, and
-straight from C++. Whoever wants them sets that variable to 0 or 1.
+straight from C++. Whoever needs them sets that variable to 0 or 1.
 """
 
 import contextlib

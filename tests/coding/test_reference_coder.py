@@ -8,6 +8,8 @@ import pytest
 from tfcodec.coding import RANGE_CODER, CodingTables, open_decoder, open_encoder
 from tfcodec.errors import ContainerError, ModelError
 
+pytest.importorskip("range_coder")  # of which there is no build for every Python
+
 TABLES = CodingTables.build([([0.5, 0.25, 0.125, 0.125], -1), ([0.2] * 5, 0)])
 INDEXES = np.int32([[1, 2, 1], [2, 1, 1]])
 SYMBOLS = np.int32([[-1, 3, 1], [0, 0, 500]])

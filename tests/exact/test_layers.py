@@ -252,7 +252,8 @@ def owner(layers, outputs, channels=6, seed=0):
     rng = np.random.RandomState(seed)
     x = np.rint(rng.standard_t(3, [1, 8, 9, channels]) * 40) / 8
     layer(np.float32(x))
-    chain = chains.FreezableNetwork(layer, "net", chains.stages(layer.net), outputs, (channels,))
+    stages = chains.list_stages(layer.net)
+    chain = chains.FreezableNetwork(layer, "net", stages, outputs, (channels,))
     return layer, chain, np.float32(x)
 
 
@@ -306,7 +307,7 @@ def test_networks_that_cannot_be_frozen_say_why():
         pass
 
     with pytest.raises(ValueError, match="net has a Odd between z and an index"):
-        chains.stages(sequential([conv(3, 3), Odd], name="net"))
+        chains.list_stages(sequential([conv(3, 3), Odd], name="net"))
 
 
 def test_a_backend_without_float64_is_an_error(monkeypatch):

@@ -74,7 +74,7 @@ PARAMETERS = {
 def described():
     """`models.describe` of every preset, by (model, preset).
 
-    Nothing in it hangs on the values of weights: some 10^9 random numbers are left out.
+    Nothing in it depends on the values of weights: some 10^9 random numbers are left out.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.initializers.VarianceScaling, "__call__", _zeros)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_exports
+from drawn import as_png
 from PIL import Image
-from served import pixels, png
+from served import pixels
 
 from tfcodec.commands import main as cli
 from tfcodec.exports import installed
@@ -86,7 +87,7 @@ def test_files_and_pixels_are_the_command_lines(
     model, served = tiny
     monkeypatch.setenv(installed.MODELS_VARIABLE, os.path.dirname(model))
     source, ours, theirs = (tmp_path / name for name in ("p.png", "c.tfcd", "py.tfcd"))
-    source.write_bytes(png(pixels(3, 97, 121, channels)))
+    source.write_bytes(as_png(pixels(3, 97, 121, channels)))
     wanted = [] if quality is None else [quality]
     run = serve("encode", f"{served}/1", source, ours, *wanted)
     assert run.returncode == 0, run.stderr
@@ -106,7 +107,7 @@ def test_files_and_pixels_are_the_command_lines(
 
 def test_a_bad_file_is_a_sentence_of_the_status_and_exit_1(tiny, serve, tmp_path):
     source, file, target = (tmp_path / name for name in ("p.png", "p.tfcd", "q.png"))
-    source.write_bytes(png(pixels(0)))
+    source.write_bytes(as_png(pixels(0)))
     flags = ["--model", tiny[0], "--profile", "serving"]
     assert cli.main(["encode", str(source), "-o", str(file), *flags]) == 0
     sound = file.read_bytes()
@@ -123,10 +124,10 @@ def test_a_bad_file_is_a_sentence_of_the_status_and_exit_1(tiny, serve, tmp_path
 
 def test_a_bad_picture_or_quality_is_a_sentence_and_exit_1(tiny, serve, tmp_path):
     source, target = tmp_path / "p.png", tmp_path / "p.tfcd"
-    source.write_bytes(png(pixels(0, 200, 300)))
+    source.write_bytes(as_png(pixels(0, 200, 300)))
     run = serve("encode", f"{tiny[1]}/1", source, target)
     assert run.returncode == 1 and "has 300x200 pixels, at most 16384" in last_line(run)
-    source.write_bytes(png(pixels(0)))
+    source.write_bytes(as_png(pixels(0)))
     run = serve("encode", f"{tiny[1]}/1", source, target, 9)
     assert run.returncode == 1 and "quality is from 1 to 8" in last_line(run)
     assert not target.exists()
@@ -136,7 +137,7 @@ def test_what_is_no_model_or_no_command_is_said(tiny, built, serve, tmp_path):
     source, target = tmp_path / "p.png", tmp_path / "p.tfcd"
     run = serve("encode", f"{tiny[1]}/1", source, target)
     assert run.returncode == 1 and last_line(run) == f"{source}: No such file or directory"
-    source.write_bytes(png(pixels(0)))
+    source.write_bytes(as_png(pixels(0)))
     run = serve("encode", tmp_path / "nowhere", source, target)
     assert run.returncode == 1 and "Could not find SavedModel" in last_line(run)
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))

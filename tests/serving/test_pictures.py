@@ -5,8 +5,9 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from drawn import as_png
 from PIL import Image
-from served import pixels, png
+from served import pixels
 
 from tfcodec.serving.pictures import read_picture
 
@@ -40,6 +41,6 @@ def test_a_cmyk_jpeg_is_read_as_adobes(read, marker):
 def test_alpha_is_dropped_where_it_is_opaque_everywhere(read, channels):
     array = pixels(1, channels=channels)
     array[..., -1] = 255
-    np.testing.assert_array_equal(read(png(array)), array[..., :-1])
+    np.testing.assert_array_equal(read(as_png(array)), array[..., :-1])
     array[-1, -1, -1] = 254
-    np.testing.assert_array_equal(read(png(array)), array)
+    np.testing.assert_array_equal(read(as_png(array)), array)

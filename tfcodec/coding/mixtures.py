@@ -222,9 +222,12 @@ def ask_distance(state: State, below: Below, ask: Ask, xp: ModuleType = np) -> S
         beyond - beyond_far, beyond_near - beyond_far, lambda v: side * (v - centre) >= split
     )
     return (
-        *(centre, side),
-        *(xp.where(further, split, near), xp.where(further, far, split)),
-        *(xp.where(further, beyond, beyond_near), xp.where(further, beyond_far, beyond)),
+        centre,
+        side,
+        xp.where(further, split, near),
+        xp.where(further, far, split),
+        xp.where(further, beyond, beyond_near),
+        xp.where(further, beyond_far, beyond),
     )
 
 

@@ -19,7 +19,6 @@ import functools
 import importlib.util
 import os
 import sys
-from importlib import metadata
 from types import ModuleType
 
 import numpy as np
@@ -173,6 +172,8 @@ def _ops_match() -> bool:
 
     They are built for one, and what they do in another is not defined.
     """
+    from importlib import metadata  # with mail and sockets: not for a command that codes nothing
+
     releases = []
     for names in (("tensorflow", "tensorflow-cpu"), ("tensorflow-compression-ops",)):
         for name in names:

@@ -120,7 +120,7 @@ class ReferenceDecoder:
 
 
 class _CdfLists(dict):
-    """The lists of Python integers that the package wants, made when a row is first used."""
+    """The lists of Python integers that the package takes, made when a row is first used."""
 
     def __init__(self, tables: CodingTables):
         super().__init__()

@@ -1,8 +1,9 @@
 """Wavefronts: positions of a latent that a raster-order context lets a decoder read together.
 
 A 5x5 context in raster order sees two rows above and two positions to the left, so position (h, w)
-hangs only on positions with a smaller t = w + 3 h. All positions of one t are independent: a latent
-of H x W takes W + 3 (H - 1) steps in place of H W, and the result is the raster order's, exactly.
+depends only on positions with a smaller t = w + 3 h. All positions of one t are independent: a
+latent of H x W takes W + 3 (H - 1) steps in place of H W, and the result is the raster order's,
+exactly.
 
     t:  0  1  2  3  4  5        Every step holds the same number of rows, so that every step is the
         3  4  5  6  7  8        same computation on the same shape; what a step holds beyond the

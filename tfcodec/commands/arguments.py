@@ -3,14 +3,17 @@
 import argparse
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
-from tfcodec.coding.format import (
-    DEFAULT_MAX_PIXELS,
-)
+from tfcodec.coding.format import DEFAULT_MAX_PIXELS
 from tfcodec.quality import HIGHEST, LOWEST
 
+Commands: TypeAlias = argparse._SubParsersAction  # of `add_subparsers`; it has no public name
 
-def add_command(commands, name: str, run: Callable, text: str) -> argparse.ArgumentParser:
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
     """The parser of one command, to which its flags are added; `run` gets what they say."""
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(command=run, parser=parser)

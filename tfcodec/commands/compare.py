@@ -3,14 +3,14 @@
 import argparse
 import importlib.util
 
-from tfcodec.commands.arguments import add_command, names
+from tfcodec.commands.arguments import Commands, add_command, names
 from tfcodec.commands.console import Console
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.evaluation import comparison, curves
 from tfcodec.files import atomic_write
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(commands, "compare", run, "Make tables and figure of an evaluation.json.")
     parser.add_argument("evaluation", metavar="EVALUATION", help="an evaluation.json")
     parser.add_argument(

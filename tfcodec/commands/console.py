@@ -4,6 +4,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tfcodec import quiet
 from tfcodec.commands import streams
@@ -11,6 +12,11 @@ from tfcodec.commands.progress import Progress
 from tfcodec.commands.streams import leaving_at_once
 from tfcodec.errors import TfcodecError
 from tfcodec.exports import installed
+
+if TYPE_CHECKING:  # not needed by every command
+    from tfcodec.codec import Codec
+    from tfcodec.coding.container import Container
+    from tfcodec.pictures import Picture
 
 PATIENCE = 2  # seconds until the progress within a picture is shown
 
@@ -152,20 +158,20 @@ def import_tensorflow() -> None:
         quiet.import_tensorflow()
 
 
-def load_codec(info: installed.ModelInfo):
-    """The `codec.Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
+def load_codec(info: installed.ModelInfo) -> "Codec":
+    """The `Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
     with leaving_at_once():
         quiet.import_tensorflow(lean=True)
         from tfcodec import codec
     return codec.open_model(info)
 
 
-def result_line(name: str, picture, size: int, seconds: float) -> str:
+def result_line(name: str, picture: "Picture | Container", size: int, seconds: float) -> str:
     """A result; `picture` is a Picture or a Container. The seconds are those of the codec alone."""
     return f"{facts_line(name, picture, size)}  {seconds:.2f} s"
 
 
-def facts_line(name: str, picture, size: int) -> str:
+def facts_line(name: str, picture: "Picture | Container", size: int) -> str:
     """A file's name, its picture's size and its own."""
     width, height = picture.width, picture.height
     bpp = 8 * size / (width * height)

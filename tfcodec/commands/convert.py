@@ -2,7 +2,7 @@
 
 import argparse
 
-from tfcodec.commands.arguments import add_command, parse_positive
+from tfcodec.commands.arguments import Commands, add_command, parse_positive
 from tfcodec.commands.console import Console, import_tensorflow
 from tfcodec.convert import SOURCES, convert
 from tfcodec.errors import TfcodecError
@@ -10,7 +10,7 @@ from tfcodec.exports import weights
 from tfcodec.models import PRECISIONS
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands, "convert", run, "Make a model of a checkpoint that a paper's authors published."
     )
@@ -20,7 +20,7 @@ def add(commands) -> None:
         dest="source",
         required=True,
         choices=SOURCES,
-        help="whose code it is of: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
+        help="whose code wrote it: WeConvene (ECCV 2024), LIC-TCM (CVPR 2023) or ICWEM",
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the export; replaced"

@@ -7,7 +7,7 @@ import time
 from tfcodec import pictures
 from tfcodec.coding import container
 from tfcodec.commands import streams
-from tfcodec.commands.arguments import add_command, add_files
+from tfcodec.commands.arguments import Commands, add_command, add_files
 from tfcodec.commands.console import Console, Job, load_codec, result_line
 from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, ModelError
@@ -17,7 +17,7 @@ SUFFIX = ".tfcd"
 FILES = Kind("tfcodec files", (SUFFIX,))
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(commands, "decode", run, "Decompress .tfcd files to pictures.")
     add_files(parser, ".tfcd files", "NAME.tfcd.png; with -o the suffix chooses the format")
     parser.add_argument(

@@ -12,6 +12,7 @@ from tfcodec.coding.format import (
 )
 from tfcodec.commands import streams
 from tfcodec.commands.arguments import (
+    Commands,
     add_command,
     add_files,
     parse_positive,
@@ -28,7 +29,7 @@ from tfcodec.quality import bytes_of_bpp
 MOST_BYTES_PER_PIXEL, MOST_BYTES_BESIDE = 8, 2**26  # of a picture from stdin; 8 are 16-bit RGBA
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(commands, "encode", run, "Compress pictures to .tfcd files.")
     add_files(parser, "pictures: PNG, JPEG, WebP, TIFF, BMP ...", "STEM.tfcd")
     parser.add_argument(

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable
 
 from tfcodec.commands.arguments import (
+    Commands,
     add_command,
     add_max_pixels,
     names,
@@ -27,7 +28,7 @@ from tfcodec.files import atomic_write, check_folder
 DEFAULT_AGAINST = "jpeg,webp,avif"
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "evaluate",

@@ -3,12 +3,12 @@
 import argparse
 import pathlib
 
-from tfcodec.commands.arguments import add_command, parse_positive
+from tfcodec.commands.arguments import Commands, add_command, parse_positive
 from tfcodec.commands.console import Console, Job, import_tensorflow
 from tfcodec.exports import installed
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands, "export", run, "Write a model for TF Serving, see docs/serving.md."
     )

@@ -3,13 +3,13 @@
 import argparse
 
 from tfcodec import pictures
-from tfcodec.commands.arguments import add_command, add_max_pixels
+from tfcodec.commands.arguments import Commands, add_command, add_max_pixels
 from tfcodec.commands.console import Console, Job, import_tensorflow
 from tfcodec.exact import specification
 from tfcodec.exports import installed
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "freeze",

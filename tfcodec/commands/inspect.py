@@ -12,7 +12,7 @@ from tfcodec.coding.format import (
     CODER_NAMES,
     DEFAULT_MAX_PIXELS,
 )
-from tfcodec.commands.arguments import add_command
+from tfcodec.commands.arguments import Commands, add_command
 from tfcodec.commands.console import Console, Job, shown
 from tfcodec.commands.decode import read_file
 from tfcodec.errors import ModelError
@@ -20,7 +20,7 @@ from tfcodec.exports import installed
 from tfcodec.quality import of_byte
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands, "info", show, "Show what .tfcd files say, without loading a model."
     )

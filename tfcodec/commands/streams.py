@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from tfcodec.errors import InputError, TfcodecError
 
@@ -85,7 +85,7 @@ def warn(line: str) -> None:
         abandon(sys.stderr)
 
 
-def abandon(stream) -> None:
+def abandon(stream: TextIO) -> None:
     """Lets a stream that failed swallow what it still holds, and all to come."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

@@ -11,20 +11,24 @@ import logging as standard_logging
 import os
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from tfcodec import models, quiet
 from tfcodec.commands import streams
-from tfcodec.commands.arguments import add_command, parse_number
+from tfcodec.commands.arguments import Commands, add_command, parse_number
 from tfcodec.commands.console import Console
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports.weights import WEIGHTS
 from tfcodec.training.settings import Settings, read_lambdas
 
+if TYPE_CHECKING:  # imported when it is needed
+    from tfcodec.training.run import Run
+
 _METAVARS = {int: "N", float: "X", str: "NAME=X[,..]"}
 STRATEGIES = ("default", "mirrored", "multiworker")
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(commands, "train", run, "Train a model, see docs/training.md.")
     for add_flags in (_add_model, _add_data, _add_start, _add_export, _add_devices):
         add_flags(parser)
@@ -244,8 +248,8 @@ def _import_keras() -> None:
         quiet.import_tensorflow()
 
 
-def ask(arguments: argparse.Namespace):
-    """The `training.run.Run` that the flags ask for.
+def ask(arguments: argparse.Namespace) -> "Run":
+    """What the flags ask for.
 
     Raises: InputError for a value that cannot be read.
     """

@@ -9,14 +9,14 @@ import argparse
 
 from tfcodec import pictures
 from tfcodec.coding import container
-from tfcodec.commands.arguments import add_command, add_max_pixels
+from tfcodec.commands.arguments import Commands, add_command, add_max_pixels
 from tfcodec.commands.console import Console, Job, facts_line, load_codec
 from tfcodec.commands.decode import FILES, read_file
 from tfcodec.commands.jobs import expand
 from tfcodec.exports import installed
 
 
-def add(commands) -> None:
+def add(commands: Commands) -> None:
     parser = add_command(
         commands,
         "verify",

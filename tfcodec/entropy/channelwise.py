@@ -29,7 +29,9 @@ from keras import ops
 from tfcodec.entropy import chains, gaussian
 from tfcodec.entropy.density import Density
 from tfcodec.entropy.gaussian import GaussianDensity
+from tfcodec.entropy.walk import Prior, State
 from tfcodec.errors import NotFreezable
+from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.bound import lower_bound
 from tfcodec.layers.tcm import ContextAttention
 
@@ -101,7 +103,14 @@ class SliceNet(keras.layers.Layer):
     Output: [B, h, w, filters].
     """
 
-    def __init__(self, filters, widths, kernels, activation, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        widths: Sequence[int],
+        kernels: Sequence[int],
+        activation: str,
+        **kwargs: Any,
+    ):
         super().__init__(dtype="float32", **kwargs)
         self.activation = activation
         self.convs = [
@@ -109,17 +118,17 @@ class SliceNet(keras.layers.Layer):
             for k, (width, kernel) in enumerate(zip((*widths, filters), kernels, strict=True))
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for conv in self.convs:
             conv.build(input_shape)
             input_shape = (*input_shape[:3], conv.filters)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         for conv in self.convs[:-1]:
             x = ACTIVATIONS[self.activation](conv(x))
         return self.convs[-1](x)
 
-    def stages(self):
+    def list_stages(self) -> chains.Stages:
         """What `chains.FreezableNetwork` takes. Raises: NotFreezable."""
         if self.activation not in SLOPES:
             raise NotFreezable(f"{self.name} has {self.activation} between z and an index")
@@ -133,45 +142,50 @@ class SliceModel(keras.layers.Layer):
     Args: group: a `Group`; filters: channels of the slice; density, aligned: see `ChARM`.
     """
 
-    def __init__(self, group, filters, density, aligned, **kwargs):
+    def __init__(self, group: Group, filters: int, density: Density, aligned: bool, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.group, self.filters, self.density, self.aligned = group, filters, density, aligned
 
-    def build(self, means, scales, given, earlier):
-        """Creates the weights for those numbers of channels."""
+    def build(
+        self, mean_channels: int, scale_channels: int, given_channels: int, earlier_channels: int
+    ) -> None:
+        """Creates the weights; channels of all given groups and of all earlier slices."""
         group, filters = self.group, self.filters
         shape = (None, None, None)
 
         def attention(channels, name):
             if not group.attention:
-                return None, channels + given + earlier
+                return None, channels + given_channels + earlier_channels
             layer = ContextAttention(
-                channels + earlier,
+                channels + earlier_channels,
                 group.attention,
                 aligned=self.aligned,
                 dtype="float32",
                 name=name,
             )
-            layer.build((*shape, channels + given + earlier))
-            return layer, channels + earlier
+            layer.build((*shape, channels + given_channels + earlier_channels))
+            return layer, channels + earlier_channels
 
         def net(outputs, inputs, name):
             layer = SliceNet(outputs, group.widths, group.kernels, group.activation, name=name)
             layer.build((*shape, inputs))
             return layer
 
-        self.attend_mean, support = attention(means, "attend_mean")
+        self.attend_mean, support = attention(mean_channels, "attend_mean")
         numbers = self.density.numbers if group.joint else 1
         self.mean = net(numbers * filters, support, "mean")
         if group.lrp:
             # Behind an attention the given groups are mixed into fewer channels, and join again.
-            self.lrp = net(filters, support + filters + (given if group.attention else 0), "lrp")
+            again = given_channels if group.attention else 0
+            self.lrp = net(filters, support + filters + again, "lrp")
         if not group.joint:
-            self.attend_scale, support = attention(scales, "attend_scale")
+            self.attend_scale, support = attention(scale_channels, "attend_scale")
             self.scale = net(filters, support, "scale")
         self.built = True
 
-    def parameters(self, means, scales, given, earlier):
+    def parameters(
+        self, means: Tensor, scales: Tensor | None, given: list[Tensor], earlier: list[Tensor]
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """(maps of the density, support of the latent residual prediction or None)."""
         s_mean = ops.concatenate([means, *given, *earlier], axis=-1)
         shift_mask = None
@@ -197,7 +211,7 @@ class SliceModel(keras.layers.Layer):
             return gaussian.LOG_MIN + scale * ((gaussian.LOG_MAX - gaussian.LOG_MIN) / 63)
         return ops.log(lower_bound(scale, gaussian.SCALE_MIN))
 
-    def call(self, lrp_support, y_hat):
+    def call(self, lrp_support: Tensor, y_hat: Tensor) -> Tensor:
         """y_hat with its predicted rounding error taken away, at most 1/2."""
         residual = self.lrp(ops.concatenate([lrp_support, y_hat], axis=-1))
         return y_hat + 0.5 * ops.tanh(residual)
@@ -227,13 +241,13 @@ class ChARM(keras.layers.Layer):
         first_row: int,
         density: Density | None = None,
         aligned: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.groups = tuple(groups)
         self.mean_channels, self.scale_channels = mean_channels, scale_channels
         self.first_row, self.density = first_row, density or GaussianDensity()
-        known = []
+        decoded = []
         for group in self.groups:
             if not group.joint and not isinstance(self.density, GaussianDensity):
                 raise ValueError(
@@ -241,11 +255,11 @@ class ChARM(keras.layers.Layer):
                     f"another density needs joint=True. Received: {self.density}"
                 )
             for name in group.given:
-                if name not in known:
+                if name not in decoded:
                     raise ValueError(
                         f"group {group.name!r} is given {name!r}, which is not decoded before it"
                     )
-            known.append(group.name)
+            decoded.append(group.name)
         self.order = [
             (g, i) for g, group in enumerate(self.groups) for i in range(len(group.slices))
         ]
@@ -260,7 +274,7 @@ class ChARM(keras.layers.Layer):
             for g, i in self.order
         ]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         channels = {group.name: group.channels for group in self.groups}
         for (g, i), layer in zip(self.order, self.slices, strict=True):
             group = self.groups[g]
@@ -269,17 +283,17 @@ class ChARM(keras.layers.Layer):
             layer.build(self.mean_channels, self.scale_channels, given, earlier)
         self.built = True
 
-    def split(self, y):
+    def split(self, y: Tensor) -> list[Tensor]:
         """The groups' latents side by side [B, h, w, C] to one a slice."""
         return ops.split(y, np.cumsum(self.widths)[:-1].tolist(), axis=-1)
 
     @property
-    def widths(self):
+    def widths(self) -> list[int]:
         """Channels of each slice, in coding order."""
         return [self.groups[g].slices[i] for g, i in self.order]
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Name of each slice's group, in coding order."""
         return [self.groups[g].name for g, _ in self.order]
 
@@ -287,7 +301,7 @@ class ChARM(keras.layers.Layer):
     def _seen(group, i):
         return i if group.support is None else min(i, group.support)
 
-    def step(self, k, state, symbols=None):
+    def step(self, k: int, state: State, symbols: Tensor | None = None) -> tuple[State, Prior]:
         """The prior of slice k.
 
         Args:
@@ -310,11 +324,11 @@ class ChARM(keras.layers.Layer):
         maps, lrp_support = self.slices[k].parameters(
             state["means"], state.get("scales"), given, earlier
         )
-        found = {"mu": self.density.mean(maps), "lrp_support": lrp_support}
-        state = {**state, **{name: v for name, v in found.items() if v is not None}}
+        kept = {"mu": self.density.mean(maps), "lrp_support": lrp_support}
+        state = {**state, **{name: v for name, v in kept.items() if v is not None}}
         return state, self.density.prior(maps, self.first_row)
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> Tensor:
         """All slices after the last symbols, side by side: [B, h, w, sum of the slices]."""
         state = self._decoded(len(self.order) - 1, state, symbols)
         return ops.concatenate([state[f"{self.groups[g].name}{i}"] for g, i in self.order], axis=-1)
@@ -330,7 +344,7 @@ class ChARM(keras.layers.Layer):
             y_hat = self.slices[k](state.pop("lrp_support"), y_hat)
         return {**state, f"{self.groups[g].name}{i}": y_hat}
 
-    def entropy_chains(self):
+    def entropy_chains(self) -> list[chains.FreezableNetwork]:
         """The nets of all slices, see `CodecModel.entropy_chains`."""
         networks = []
         for (g, i), layer in zip(self.order, self.slices, strict=True):
@@ -345,16 +359,16 @@ class ChARM(keras.layers.Layer):
                 raise NotFreezable(
                     f"its slices' nets use {group.activation} and emit {group.scale}"
                 )
-            known = sum(g.channels for g in self.groups if g.name in group.given)
-            known += sum(group.slices[: self._seen(group, i)])
+            context = sum(g.channels for g in self.groups if g.name in group.given)
+            context += sum(group.slices[: self._seen(group, i)])
             outputs = self.density.outputs(layer.filters)
             nets = {"mean": outputs}
             if not group.joint:
                 nets = {name: (o,) for name, o in zip(("mean", "scale"), outputs, strict=True)}
             for name, outputs in nets.items():
                 maps = self.mean_channels if name == "mean" else self.scale_channels
-                blocks = (maps, known) if known else (maps,)
-                stages = getattr(layer, name).stages()
+                blocks = (maps, context) if context else (maps,)
+                stages = getattr(layer, name).list_stages()
                 networks.append(chains.FreezableNetwork(layer, name, stages, outputs, blocks))
         return networks
 

@@ -5,13 +5,13 @@ class of its own; the coders of `hyperprior`, `channelwise`, `quadtree` take it 
 """
 
 import abc
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy.walk import TABLE, Part, Prior
 from tfcodec.errors import NotFreezable
+from tfcodec.layers import Tensor
 
 
 class Density(abc.ABC):
@@ -32,11 +32,11 @@ class Density(abc.ABC):
     coding = TABLE
 
     @abc.abstractmethod
-    def split(self, numbers: Any) -> tuple[Any, ...]:
+    def split(self, numbers: Tensor) -> tuple[Tensor, ...]:
         """What a network emits [B, h, w, numbers C] to the maps that `prior` takes."""
 
     @abc.abstractmethod
-    def prior(self, maps: tuple[Any, ...], first_row: int) -> Prior:
+    def prior(self, maps: tuple[Tensor, ...], first_row: int) -> Prior:
         """The prior of latents [B, h, w, C]. Args: first_row: where `table_rows` begin."""
 
     @abc.abstractmethod
@@ -47,7 +47,7 @@ class Density(abc.ABC):
     def start(self, spread: np.ndarray) -> np.ndarray:
         """Numbers, float32 [numbers, C], for latents of a spread (standard deviation) [C]."""
 
-    def mean(self, maps: tuple[Any, ...]) -> Any:
+    def mean(self, maps: tuple[Tensor, ...]) -> Tensor | None:
         """What symbols are rounded around, a tensor; None where they are plain roundings."""
         return None
 
@@ -64,9 +64,9 @@ class Density(abc.ABC):
         """Places of the numbers that are no means."""
         return tuple(k for k in range(self.numbers) if k not in self.mean_places)
 
-    def join(self, means: Any, others: Any) -> Any:
+    def join(self, means: Tensor, others: Tensor) -> Tensor:
         """The numbers of means [B, h, w, n C] and of all others, from networks of their own."""
-        groups: dict[int, Any] = {}
+        groups: dict[int, Tensor] = {}
         for places, maps in ((self.mean_places, means), (self.other_places, others)):
             pieces = ops.split(maps, len(places), axis=-1) if len(places) > 1 else [maps]
             groups |= dict(zip(places, pieces, strict=True))

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.entropy.rate import table_bits
+from tfcodec.layers import Shape, Tensor
 
 TAIL_MASS = 2.0**-17  # outside a row's range; what falls there is escaped
 TAIL_LOGIT = math.log(2.0 / TAIL_MASS - 1.0)  # half of it on either side
@@ -27,12 +30,14 @@ class FactorizedPrior(keras.layers.Layer):
         init_scale: width of the density at the start.
     """
 
-    def __init__(self, filters=(3, 3, 3, 3), init_scale=10.0, **kwargs):
+    def __init__(
+        self, filters: Sequence[int] = (3, 3, 3, 3), init_scale: float = 10.0, **kwargs: Any
+    ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.filters, self.init_scale = tuple(filters), float(init_scale)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         widths = (1, *self.filters, 1)
         scale = self.init_scale ** (1 / (len(self.filters) + 1))
@@ -71,11 +76,11 @@ class FactorizedPrior(keras.layers.Layer):
         )
 
     @property
-    def medians(self):
+    def medians(self) -> Tensor:
         """[1, 1, 1, C], not moved by the rate: only `quantile_loss` trains them."""
         return ops.stop_gradient(ops.reshape(self.quantiles[:, 1], (1, 1, 1, -1)))
 
-    def logits(self, values, frozen=False):
+    def logits(self, values: Tensor, frozen: bool = False) -> Tensor:
         """Logit of the cumulative at `values` [C, 1, n], one row a channel."""
         hold = ops.stop_gradient if frozen else lambda x: x
         for k, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
@@ -84,7 +89,7 @@ class FactorizedPrior(keras.layers.Layer):
                 values = values + ops.tanh(hold(self.factors[k])) * ops.tanh(values)
         return values
 
-    def bits(self, values):
+    def bits(self, values: Tensor) -> Tensor:
         """Bits of `values` [B, h, w, C], float32 of the same shape; `values` may be noisy."""
         lower, upper = self._logits_at(values - 0.5), self._logits_at(values + 0.5)
         # On the side of the smaller tail the difference keeps its digits.
@@ -96,7 +101,7 @@ class FactorizedPrior(keras.layers.Layer):
         gap = ops.maximum(near - far, 1e-7)
         return (near + ops.log(-ops.expm1(-gap))) * (-1.0 / math.log(2.0))
 
-    def coded_bits(self, symbols):
+    def coded_bits(self, symbols: Tensor) -> Tensor:
         """Bits of integer `symbols` [B, h, w, C], float32, as `table_rows` code them."""
         values, distance = symbols + self.medians, ops.abs(symbols)
         # Where a row begins and ends there, as seen from an entry.
@@ -112,7 +117,7 @@ class FactorizedPrior(keras.layers.Layer):
         logits = ops.reshape(self.logits(flat), (shape[-1], shape[0], shape[1], shape[2]))
         return ops.transpose(logits, (1, 2, 3, 0))
 
-    def quantile_loss(self):
+    def quantile_loss(self) -> Tensor:
         """Mean distance of the cumulative at the quantiles from (tail, 1/2, 1 - tail), scalar.
 
         The tail is TAIL_MASS / 2 and distances are between logits.
@@ -124,7 +129,7 @@ class FactorizedPrior(keras.layers.Layer):
         logits = self.logits(ops.expand_dims(self.quantiles, 1), frozen=True)
         return ops.mean(ops.abs(logits[:, 0, :] - target))
 
-    def table_rows(self):
+    def table_rows(self) -> list[tuple[np.ndarray, int]]:
         """(pmf with the escape's mass last, first symbol value) for each channel, float64."""
         medians = ops.convert_to_numpy(self.quantiles)[:, 1].astype(np.float64)
         # Symbols are round(value - median), so edge k lies at median + k - 1/2.
@@ -138,15 +143,14 @@ class FactorizedPrior(keras.layers.Layer):
             first = min(int(np.searchsorted(lower_tail, TAIL_MASS / 2)), MAX_HALF_RANGE)
             last = max(int(np.searchsorted(-upper_tail, -TAIL_MASS / 2)), MAX_HALF_RANGE + 1)
             first, last = max(first - MARGIN, 0), min(last + MARGIN, len(edges) - 1)
-            middle = np.where(
-                lower_tail < 0.5, lower_tail, 1.0 - upper_tail
-            )  # each tail from its own side
+            # Each tail from its own side.
+            middle = np.where(lower_tail < 0.5, lower_tail, 1.0 - upper_tail)
             pmf = np.diff(middle[first : last + 1])
             escape = lower_tail[first] + upper_tail[last]
             rows.append((np.concatenate([pmf, [escape]]), first - MAX_HALF_RANGE))
         return rows
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "init_scale": self.init_scale}
 
 
@@ -166,16 +170,16 @@ class Factorized:
     first_row: int
 
     @property
-    def mu(self):
+    def mu(self) -> Tensor:
         return self.prior.medians
 
-    def bits(self, values):
+    def bits(self, values: Tensor) -> Tensor:
         return self.prior.bits(values)
 
-    def coded_bits(self, symbols):
+    def coded_bits(self, symbols: Tensor) -> Tensor:
         return self.prior.coded_bits(symbols)
 
-    def indexes(self):
+    def indexes(self) -> Tensor:
         """int32 [1, 1, 1, C], broadcasts to the latents: one row a channel."""
         channels = self.prior.quantiles.shape[0]
         return ops.reshape(

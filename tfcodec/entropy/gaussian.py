@@ -13,6 +13,7 @@ from keras import ops
 
 from tfcodec.entropy.density import Density
 from tfcodec.entropy.rate import table_bits
+from tfcodec.layers import Tensor
 from tfcodec.layers.bound import lower_bound, upper_bound
 
 SCALE_MIN = 0.11  # the smallest sigma, as in bmshj2018: below it a bin holds all the mass
@@ -34,11 +35,11 @@ class Gaussian:
     first_row: row of the codec's tables where the Gaussian rows begin.
     """
 
-    mu: object
-    log_scale: object
+    mu: Tensor
+    log_scale: Tensor
     first_row: int
 
-    def bits(self, values):
+    def bits(self, values: Tensor) -> Tensor:
         """Bits of `values` [B, h, w, c], float32 of the same shape; `values` may be noisy."""
         log_scale = lower_bound(upper_bound(self.log_scale, LOG_MAX), LOG_MIN)
         inverse = ops.exp(-log_scale) * math.sqrt(0.5)
@@ -49,13 +50,13 @@ class Gaussian:
         gap = ops.maximum(near - far, 1e-7)
         return (near + ops.log(-ops.expm1(-gap)) - math.log(2.0)) * (-1.0 / math.log(2.0))
 
-    def coded_bits(self, symbols):
+    def coded_bits(self, symbols: Tensor) -> Tensor:
         """Bits of integer `symbols` [B, h, w, c], float32, as `table_rows` code them."""
         sigma = ops.exp(LOG_MIN + LEVEL_STEP * self._level())
         half = ops.maximum(float(MIN_HALF), ops.ceil(TABLE_SIGMAS * sigma))
         return table_bits(self.bits(symbols + self.mu), symbols, ops.abs(symbols) <= half)
 
-    def indexes(self):
+    def indexes(self) -> Tensor:
         """Rows of the codec's tables, int32 [B, h, w, c]: the nearest sigma in log-scale."""
         return ops.cast(self._level(), "int32") + self.first_row
 
@@ -64,7 +65,7 @@ class Gaussian:
         return ops.clip(level, 0, NUM_LEVELS - 1)
 
 
-def log_erfc(x):
+def log_erfc(x: Tensor) -> Tensor:
     """log(erfc(x)), float32, for any x (rational fit of Numerical Recipes 6.2, 1.2e-7 relative)."""
     z = ops.abs(x)
     t = 1.0 / (1.0 + 0.5 * z)
@@ -101,29 +102,29 @@ class GaussianDensity(Density):
         self.numbers = 1 + has_mean
         self.mean_places = (int(scale_first),) if has_mean else ()
 
-    def split(self, numbers):
+    def split(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(mu, log(sigma))."""
         if not self.has_mean:
             return ops.zeros((1, 1, 1, 1)), numbers
         mu, log_scale = ops.split(numbers, 2, axis=-1)
         return (log_scale, mu) if self.scale_first else (mu, log_scale)
 
-    def prior(self, maps, first_row):
+    def prior(self, maps: tuple[Tensor, ...], first_row: int) -> Gaussian:
         return Gaussian(*maps, first_row)
 
-    def mean(self, maps):
+    def mean(self, maps: tuple[Tensor, ...]) -> Tensor:
         return maps[0]
 
-    def table_rows(self):
+    def table_rows(self) -> list[tuple[np.ndarray, int]]:
         return table_rows()
 
-    def start(self, spread):
+    def start(self, spread: np.ndarray) -> np.ndarray:
         log_scale = np.log(spread + SCALE_MIN)
         start = np.zeros([self.numbers, len(spread)], np.float32)
         start[self.other_places[0]] = log_scale
         return start
 
-    def outputs(self, channels):
+    def outputs(self, channels: int) -> tuple[tuple[str, int], ...]:
         mu, log_scale = ("mu", channels), ("log_scale", channels)
         if not self.has_mean:
             return (log_scale,)

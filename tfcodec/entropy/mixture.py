@@ -32,6 +32,7 @@ from tfcodec.entropy.gaussian import SCALE_MIN as SPREAD_MIN
 from tfcodec.entropy.gaussian import log_erfc
 from tfcodec.entropy.walk import MIXTURE
 from tfcodec.errors import NotFreezable
+from tfcodec.layers import Tensor
 from tfcodec.layers.bound import lower_bound, upper_bound
 
 NUMBERS = 3 * COMPONENTS + len(FAMILIES)  # that a network emits for an element: 30
@@ -50,9 +51,9 @@ class Mixture:
     valid: bool, broadcasts to [B, h, w, c]; elsewhere nothing is coded. None for everywhere.
     """
 
-    raw: object
+    raw: Tensor
     first_row: int
-    valid: object = None
+    valid: Tensor | None = None
     mu = 0.0  # symbols are plain roundings
 
     def _components(self):
@@ -70,7 +71,7 @@ class Mixture:
         scales = lower_bound(upper_bound(scales, math.log(SCALE_MAX)), math.log(SCALE_MIN))
         return ops.concatenate(weights, axis=-2), means, scales
 
-    def bits(self, values):
+    def bits(self, values: Tensor) -> Tensor:
         """Bits of `values` [B, h, w, c], float32 of the same shape; `values` may be noisy."""
         log_weights, means, log_scales = self._components()
         distance = ops.abs(ops.expand_dims(values, -2) - means)
@@ -89,13 +90,13 @@ class Mixture:
         log_masses = log_weights + ops.concatenate(masses, axis=-2)
         return ops.logsumexp(log_masses, axis=-2) * (-1.0 / math.log(2.0))
 
-    def coded_bits(self, symbols):
+    def coded_bits(self, symbols: Tensor) -> Tensor:
         """Bits of integer `symbols` [B, h, w, c], float32, by the density. The questions of
         `coding.mixtures` cost less than that where the density is below about 2^-14: integer masses
         and tables know nothing as improbable. How much less takes asking them."""
         return self.bits(symbols)
 
-    def indexes(self):
+    def indexes(self) -> Tensor:
         """Integer parameters of `mixtures.MixturePrior`, int32 [27, B, h, w, c]."""
         log_weights, means, log_scales = self._components()
         limit = float(MEAN_LIMIT << MEAN_BITS)
@@ -119,23 +120,25 @@ class MixtureDensity(Density):
     numbers, rows, coding = NUMBERS, BINARY_ROWS, MIXTURE
     mean_places = tuple(range(1, 3 * COMPONENTS, 3))
 
-    def split(self, numbers):
+    def split(self, numbers: Tensor) -> tuple[Tensor]:
         """One map, as `Mixture.raw` has it."""
         return (numbers,)
 
-    def prior(self, maps, first_row, valid=None):
+    def prior(
+        self, maps: tuple[Tensor, ...], first_row: int, valid: Tensor | None = None
+    ) -> Mixture:
         """valid: see `Mixture`."""
         return Mixture(*maps, first_row, valid)
 
-    def table_rows(self):
+    def table_rows(self) -> list[tuple[np.ndarray, int]]:
         return binary_rows()
 
-    def start(self, spread):
+    def start(self, spread: np.ndarray) -> np.ndarray:
         start = np.zeros([NUMBERS, len(spread)], np.float32)
         start[2 : 3 * COMPONENTS : 3] = np.log(spread + SPREAD_MIN)
         return start
 
-    def outputs(self, channels):
+    def outputs(self, channels: int) -> tuple[tuple[str, int], ...]:
         raise NotFreezable("the parameters of its mixtures are snapped from real numbers")
 
 
@@ -143,14 +146,14 @@ class MixtureDensity(Density):
 # inverse of its scale. By symmetry they are differences of lower tails.
 
 
-def log_gaussian(distance, inverse):
+def log_gaussian(distance: Tensor, inverse: Tensor) -> Tensor:
     near = log_erfc((distance - 0.5) * inverse * math.sqrt(0.5))
     far = log_erfc((distance + 0.5) * inverse * math.sqrt(0.5))
     gap = ops.maximum(near - far, 1e-7)
     return near + ops.log(-ops.expm1(-gap)) - math.log(2.0)
 
 
-def log_laplacian(distance, inverse):
+def log_laplacian(distance: Tensor, inverse: Tensor) -> Tensor:
     tail = (0.5 - distance) * inverse + ops.log(-0.5 * ops.expm1(-inverse))
     # A bin that holds the mean; the distance is clipped where this branch is not taken.
     inside = ops.minimum(distance, 0.5)
@@ -158,7 +161,7 @@ def log_laplacian(distance, inverse):
     return ops.where(distance < 0.5, ops.log(-0.5 * outside), tail)
 
 
-def log_logistic(distance, inverse):
+def log_logistic(distance: Tensor, inverse: Tensor) -> Tensor:
     # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)).
     upper, lower = (0.5 - distance) * inverse, (0.5 + distance) * inverse
     return ops.log_sigmoid(upper) + ops.log_sigmoid(lower) + ops.log(-ops.expm1(-inverse))

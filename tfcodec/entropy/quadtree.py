@@ -20,6 +20,8 @@ The net of a step sees the hyperprior's features and all that is decoded, zeros 
 means and scales of all positions, of which the step's are taken.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -28,6 +30,8 @@ from tfcodec.entropy import chains
 from tfcodec.entropy.channelwise import SliceNet
 from tfcodec.entropy.density import Density
 from tfcodec.entropy.gaussian import GaussianDensity
+from tfcodec.entropy.walk import Prior, State
+from tfcodec.layers import Shape, Tensor
 
 STEPS = 4
 ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # (row, column) of the positions 0, 1, 2, 3
@@ -46,15 +50,15 @@ def turns(channels: int) -> np.ndarray:
     return masks
 
 
-def take(y, turn):
+def take(y: Tensor, turn: np.ndarray) -> Tensor:
     """What a step codes of y [B, h, w, C]: [B, h/2, w/2, C]. Args: turn: one of `turns`."""
     _, height, width, channels = ops.shape(y)
     y = ops.reshape(y, (-1, height // 2, 2, width // 2, 2, channels))
-    chosen = ops.multiply(y, turn[:, None])
-    return ops.sum(chosen, axis=(2, 4))  # one of four is no zero: nothing is rounded
+    quarter = ops.multiply(y, turn[:, None])
+    return ops.sum(quarter, axis=(2, 4))  # one of four is no zero: nothing is rounded
 
 
-def put(part, turn):
+def put(part: Tensor, turn: np.ndarray) -> Tensor:
     """The reverse of `take`, zeros elsewhere: [B, h/2, w/2, C] to [B, h, w, C]."""
     _, height, width, channels = ops.shape(part)
     y = ops.multiply(part[:, :, None, :, None], turn[:, None])
@@ -82,7 +86,7 @@ class Quadtree(keras.layers.Layer):
         first_row: int,
         density: Density | None = None,
         widths: tuple[int, int] = (192, 128),
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.channels, self.mean_channels, self.first_row = channels, mean_channels, first_row
@@ -94,30 +98,30 @@ class Quadtree(keras.layers.Layer):
             setattr(self, f"step{k}", net)
 
     @property
-    def nets(self):
+    def nets(self) -> list[keras.layers.Layer]:
         """The nets of the steps, in coding order."""
         return [getattr(self, f"step{k}") for k in range(STEPS)]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         for k, net in enumerate(self.nets):
             net.build((None, None, None, self.mean_channels + (self.channels if k else 0)))
         self.built = True
 
     @property
-    def widths(self):
+    def widths(self) -> list[int]:
         """Channels of each step."""
         return [self.channels] * STEPS
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """Name of each step's part."""
         return ["y"] * STEPS
 
-    def split(self, y):
+    def split(self, y: Tensor) -> tuple[Tensor, ...]:
         """y [B, h, w, C] to what the steps code, four latents [B, h/2, w/2, C]."""
         return tuple(take(y, turn) for turn in self.turns)
 
-    def step(self, k, state, symbols=None):
+    def step(self, k: int, state: State, symbols: Tensor | None = None) -> tuple[State, Prior]:
         """Args:
             k: from 0 to 3.
             state: for step 0 {"means": [B, h, w, mean_channels]}; then what step k - 1 returned.
@@ -139,7 +143,7 @@ class Quadtree(keras.layers.Layer):
         times = numbers.shape[-1] // self.channels
         return take(numbers, np.tile(self.turns[k], times))
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> Tensor:
         """y_hat [B, h, w, C] after the last symbols."""
         return self._decoded(STEPS - 1, state, symbols)["y_hat"]
 
@@ -152,14 +156,14 @@ class Quadtree(keras.layers.Layer):
         y_hat = put(y_hat, self.turns[k])
         return {**state, "y_hat": state["y_hat"] + y_hat if k else y_hat}
 
-    def entropy_chains(self):
+    def entropy_chains(self) -> list[chains.FreezableNetwork]:
         """The nets of all steps, see `CodecModel.entropy_chains`."""
         outputs = self.density.outputs(self.channels)
         return [
             chains.FreezableNetwork(
                 self,
                 f"step{k}",
-                net.stages(),
+                net.list_stages(),
                 outputs,
                 (self.mean_channels, self.channels) if k else (self.mean_channels,),
             )

@@ -2,13 +2,15 @@
 
 from keras import ops
 
+from tfcodec.layers import Tensor
 
-def round_straight_through(x):
+
+def round_straight_through(x: Tensor) -> Tensor:
     """round(x), half to even, with gradient 1 (Theis et al., ICLR 2017)."""
     return x + ops.stop_gradient(ops.round(x) - x)
 
 
-def uniform_noise(like, keys, salt):
+def uniform_noise(like: Tensor, keys: Tensor, salt: int) -> Tensor:
     """Noise in [-1/2, 1/2) that is a function of (keys, salt, position) and of nothing else.
 
     A counter through a mixing function instead of a generator with a state: every backend, and any

@@ -1,9 +1,13 @@
 """The visitor of training and evaluation: what the latents would cost, in bits."""
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from tfcodec.coding.tables import PRECISION
 from tfcodec.entropy.quantize import round_straight_through, uniform_noise
+from tfcodec.entropy.walk import Prior
+from tfcodec.layers import Tensor
 
 
 class RateMeter:
@@ -21,12 +25,12 @@ class RateMeter:
     decoder has them, symbols + mu.
     """
 
-    def __init__(self, latents, names, keys=None):
+    def __init__(self, latents: Sequence[Tensor], names: Sequence[str], keys: Tensor | None = None):
         self.latents, self.names, self.keys = latents, names, keys
         self.num_steps = len(latents)
         self.bits, self.decoded = {}, []
 
-    def __call__(self, k, prior):
+    def __call__(self, k: int, prior: Prior) -> Tensor:
         latent = ops.cast(self.latents[k], "float32")
         symbols = round_straight_through(latent - prior.mu)
         self.decoded.append(symbols + prior.mu)
@@ -41,7 +45,7 @@ class RateMeter:
         return symbols
 
 
-def table_bits(bits, symbols, within):
+def table_bits(bits: Tensor, symbols: Tensor, within: Tensor) -> Tensor:
     """What the coder charges for symbols that have tables, in bits.
 
     An entry of a table has at least one share of 2^16, however improbable the density finds it;

@@ -23,13 +23,16 @@ This module imports neither TensorFlow nor Keras.
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from tfcodec.coding import wavefront
+from tfcodec.coding import Array, Decoder, Encoder, wavefront
 from tfcodec.coding.format import MAX_SYMBOL, padded
 from tfcodec.coding.mixtures import MixturePrior
+from tfcodec.layers import Tensor, Tensors
+
+State: TypeAlias = dict[str, Tensor]  # what a step hands to the next one; empty at first
 
 TABLE, MIXTURE = "table", "mixture"
 
@@ -69,15 +72,15 @@ class Prior(Protocol):
     mu: float32, broadcasts to the latents [B, h, w, c]; symbols are round(latent - mu).
     """
 
-    mu: Any
+    mu: Tensor
 
-    def bits(self, values: Any) -> Any:
+    def bits(self, values: Tensor) -> Tensor:
         """Bits of float32 values [B, h, w, c], which may be noisy."""
 
-    def coded_bits(self, symbols: Any) -> Any:
+    def coded_bits(self, symbols: Tensor) -> Tensor:
         """Bits of integer symbols [B, h, w, c], float32, as the coder charges them."""
 
-    def indexes(self) -> Any:
+    def indexes(self) -> Tensor:
         """int32, all that the `CodedPrior` of the part's coding has to know beside mu."""
 
 
@@ -85,15 +88,35 @@ class CodedPrior(Protocol):
     """The same prior as the coding visitors see it, in numpy or inside a graph.
 
     mu: as `Prior` has it.
+    coder: an `Encoder` or a `Decoder` of tfcodec.coding; in a graph, those of tfcodec.serving.
     """
 
-    mu: Any
+    mu: Array
 
-    def encode(self, symbols: Any, coder: Any) -> None:
+    def encode(self, symbols: Array, coder: Any) -> None:
         """Writes int32 symbols of the step's shape."""
 
-    def decode(self, shape: Any, coder: Any) -> Any:
+    def decode(self, shape: tuple[Any, ...], coder: Any) -> Array:
         """Reads the int32 symbols of a step of that shape."""
+
+
+class Steps(Protocol):
+    """What the walk visits: a Keras model in training, an exported one in the codec."""
+
+    def step(self, k: int, state: State, symbols: Array | None) -> tuple[State, Any]:
+        """(state, symbols of step k - 1, None at first) to (state, prior of step k)."""
+
+    def finish(self, state: State, symbols: Array) -> Tensors:
+        """(state, symbols of the last step) to y_hat, or whatever the synthesis takes."""
+
+
+class Visitor(Protocol):
+    """What happens to the latents of `num_steps` steps."""
+
+    num_steps: int
+
+    def __call__(self, k: int, prior: Any) -> Array:
+        """The symbols of step k, from its prior."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +145,10 @@ class LatentShapes:
         return shapes
 
 
-def walk(model: Any, code: Callable) -> Any:
+def walk(model: Steps, code: Visitor) -> Tensors:
     """Visits the steps in coding order; returns what `model.finish` makes of the last symbols.
 
-    model: a Keras model in training, an exported one in the codec; the same two methods:
-        step(k, state, symbols) -> (state, prior of step k), with the symbols of step k - 1 (None at
-        first) and a dictionary of tensors as state (empty at first);
-        finish(state, symbols) -> y_hat, or whatever the synthesis takes.
-    code: visitor, called as code(k, prior), returns the symbols of step k; `code.num_steps` says
-        how many there are.
+    The model's steps give `Prior`s to a `rate.RateMeter`, and `CodedPrior`s to the other visitors.
     """
     state, symbols = {}, None
     for k in range(code.num_steps):
@@ -149,11 +167,11 @@ class TablePrior:
     mu: np.ndarray
     indexes: np.ndarray
 
-    def encode(self, symbols: np.ndarray, coder: Any) -> None:
+    def encode(self, symbols: np.ndarray, coder: Encoder) -> None:
         """Writes int32 symbols of the step's shape."""
         coder.write(np.broadcast_to(self.indexes, symbols.shape), symbols)
 
-    def decode(self, shape: tuple[int, ...], coder: Any) -> np.ndarray:
+    def decode(self, shape: tuple[int, ...], coder: Decoder) -> np.ndarray:
         """Reads the int32 symbols of a step of that shape."""
         return coder.read(np.broadcast_to(self.indexes, shape))
 
@@ -186,7 +204,7 @@ class StepEncoder:
     `symbols` holds the int32 arrays in coding order afterwards.
     """
 
-    def __init__(self, latents: Iterable[np.ndarray], coder: Any):
+    def __init__(self, latents: Iterable[np.ndarray], coder: Encoder):
         self.latents, self.coder = list(latents), coder
         self.num_steps = len(self.latents)
         self.symbols = []
@@ -213,7 +231,7 @@ class StepDecoder:
     `symbols` holds the int32 arrays in coding order afterwards.
     """
 
-    def __init__(self, shapes: list[tuple[int, ...]], coder: Any):
+    def __init__(self, shapes: list[tuple[int, ...]], coder: Decoder):
         self.shapes, self.coder = shapes, coder
         self.num_steps = len(shapes)
         self.symbols = []

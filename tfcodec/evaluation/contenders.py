@@ -42,7 +42,7 @@ class PillowFormat:
         return self.format in Image.SAVE
 
     def version(self) -> str:
-        """What the bytes hang on: Pillow, the library below it, and the settings."""
+        """What the bytes depend on: Pillow, the library below it, and the settings."""
         library = self.library and f"{self.library} {features.version(self.library)}"
         settings = " ".join(f"{key}={value}" for key, value in self.options.items())
         return ", ".join(filter(None, [f"Pillow {PIL.__version__}", library, settings]))

@@ -49,15 +49,15 @@ def _encode(codec, request: dict) -> dict:
         limit = request["at_most"]
         found, _ = best_within(limit, codec.qualities, lambda q: codec.encode(picture, q)[0])
         quality = codec.qualities[0] if found is None else found
-    (data, rest), figures = codec.measured(lambda: codec.encode(picture, quality))
+    (data, rest), figures = codec.measure(lambda: codec.encode(picture, quality))
     pathlib.Path(request["output"]).write_bytes(data)
-    return {"quality": quality, "bytes": len(data), **figures, **codec.promises(rest)}
+    return {"quality": quality, "bytes": len(data), **figures, **codec.describe(rest)}
 
 
 def _decode(codec, request: dict) -> dict:
     """Decodes the file `input` to uint8 [H, W, 3] in the .npy file `output`."""
     data = pathlib.Path(request["input"]).read_bytes()
-    rgb, figures = codec.measured(lambda: codec.decode(data, request))
+    rgb, figures = codec.measure(lambda: codec.decode(data, request))
     np.save(request["output"], rgb)
     return figures
 
@@ -70,7 +70,7 @@ class _Codec:
     def __init__(self):
         self._warm = False
 
-    def measured(self, work):
+    def measure(self, work):
         """(what `work` returns, its seconds and its peak memory)."""
         if not self._warm:  # the first call also loads and builds what later ones use
             work()
@@ -81,7 +81,7 @@ class _Codec:
         seconds = time.perf_counter() - start
         return result, {"seconds": seconds, "peak_mib": _peak_mib()}
 
-    def promises(self, encoded) -> dict:
+    def describe(self, encoded) -> dict:
         """What the encoder says of the file, to be compared with what the decoder shows."""
         return {"estimated_bytes": None, "shows": None}
 
@@ -104,7 +104,7 @@ class _ModelCodec(_Codec):
         name = request["input"]
         return self._codec.decode(container.unpack(data, name, request["max_pixels"]), name).rgb
 
-    def promises(self, encoded):
+    def describe(self, encoded):
         return {
             "estimated_bytes": encoded.estimated_bits / 8,
             "shows": pixels_checksum(encoded.reconstruction().rgb),

@@ -2,7 +2,7 @@
 
 An export is a folder:
 
-    NAME/1/           the SavedModel, as TF Serving wants it; 1 is its version
+    NAME/1/           the SavedModel, as TF Serving expects it; 1 is its version
     NAME/config.json  what it is: fingerprint, steps, qualities, measured points, weights' places
     NAME/card.md      what a person should know of it
 

@@ -10,18 +10,23 @@ import hashlib
 import os
 import pathlib
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfcodec.errors import ModelError
 
-NAMES = ("to_y", "to_latents", "estimate", "finish", "synthesis")
+Structure: TypeAlias = Any  # tensors, or their specs, in tuples, lists and dictionaries
+
+NAMES = ("to_y", "to_latents", "finish", "synthesis")
 
 
 @contextlib.contextmanager
-def incomplete_exports_named(path):
+def incomplete_exports_named(path: str | os.PathLike) -> Iterator[None]:
     """Raises ModelError in place of what TensorFlow says of a damaged SavedModel.
 
     Args: path: the export's folder.
@@ -54,7 +59,7 @@ class Functions:
         called and its weights are missing, damaged or no longer those that were there.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self._path, self._lock, self._variables = path, threading.RLock(), {}
         saved = pathlib.Path(path, "1")
         self._prefix = str(saved / "variables" / "variables")
@@ -77,17 +82,19 @@ class Functions:
             }
             for name in NAMES:
                 setattr(self, name, Function(self, root[name]))
+            # Exports for servers are without it.
+            self.estimate = Function(self, root["estimate"]) if "estimate" in root else None
             steps = self._children(root["steps"])
             self.steps = [Function(self, steps[str(k)]) for k in range(len(steps))]
             self._tables = self._children(root["tables"])
 
-    def tables(self):
+    def tables(self) -> dict[str, np.ndarray]:
         """{name: array} of the coding tables. Raises: ModelError."""
         with incomplete_exports_named(self._path):
             values = self._restore(self._tables.values())
             return {name: value.numpy() for name, value in zip(self._tables, values, strict=True)}
 
-    def load(self, node):
+    def load(self, node: int) -> tuple[Callable[..., list[tf.Tensor]], Structure, Structure]:
         """(callable of tensors, the specs of its arguments, those of its results), of the function
         that is this node of the SavedModel. Raises: ModelError."""
         with self._lock, tf.init_scope(), incomplete_exports_named(self._path):
@@ -182,10 +189,10 @@ class Function:
     Args: owner: the `Functions`; node: its number in the SavedModel.
     """
 
-    def __init__(self, owner, node):
+    def __init__(self, owner: Functions, node: int):
         self._owner, self._node, self._loaded = owner, node, None
 
-    def __call__(self, *args):
+    def __call__(self, *args: Structure) -> Structure:
         if self._loaded is None:
             self._loaded = self._owner.load(self._node)
         call, arguments, results = self._loaded

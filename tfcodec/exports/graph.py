@@ -6,6 +6,7 @@ messages name nodes by numbers.
 """
 
 import os
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -14,12 +15,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfcodec.coding.format import padded
 from tfcodec.coding.tables import CodingTables
 from tfcodec.exports.weights import SCALE
+from tfcodec.models.base import CodecModel
 
 PICTURE = tf.TensorSpec([1, None, None, 3], tf.uint8)
 RUNG = tf.TensorSpec([1], tf.float32)
 
 
-def build_module(model, stored):
+def build_module(model: CodecModel, stored: dict[str, tf.Variable]) -> tf.Module:
     """The tf.Module that is saved. Its functions see the stored weights, cast to float32.
 
     Args:
@@ -65,7 +67,7 @@ def build_module(model, stored):
 def _trace_analysis(module, model, with_weights):
     """Sets the functions from a picture to its latents, and the estimate of their bits."""
 
-    def prepared(x):
+    def prepare(x):
         """uint8 [1, H, W, 3] to float32 in [0, 1], edges repeated to multiples of the stride."""
         for axis in (1, 2):
             side = tf.shape(x)[axis]
@@ -74,7 +76,7 @@ def _trace_analysis(module, model, with_weights):
         return tf.cast(x, tf.float32) * (1.0 / 255.0)
 
     def to_y(x, rung):
-        return model.to_y(prepared(x), rung)
+        return model.to_y(prepare(x), rung)
 
     def estimate(latents):
         _, meter = model.rate(latents)
@@ -89,7 +91,7 @@ def _trace_steps(module, model, with_weights):
     """Sets the functions of the walk; returns the decoded latents that its end gives."""
 
     def on_cpu(function):
-        # Rates hang on the last bits of what is computed between z and an index: one device.
+        # Rates depend on the last bits of what is computed between z and an index: one device.
         def call(*args):
             with tf.device("CPU"):
                 return function(*args)
@@ -134,26 +136,26 @@ class WeightsScope(keras.StatelessScope):
     Args: value_of: gives the tensor for a variable, or None where its own value stands.
     """
 
-    def __init__(self, value_of):
+    def __init__(self, value_of: Callable[[keras.Variable], tf.Tensor | None]):
         super().__init__()
         # A variable that is first used inside a loop's body may be used after the loop.
         self._value_of, self._graph = value_of, tf.compat.v1.get_default_graph()
 
-    def get_current_value(self, variable):
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
         if id(variable) not in self.state_mapping:
             with self._graph.as_default():
                 self.state_mapping[id(variable)] = self._value_of(variable)
         return self.state_mapping[id(variable)]
 
 
-def save(module, directory):
+def save(module: tf.Module, directory: str) -> None:
     """`tf.saved_model.save` of functions that are run as they are, never trained."""
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, directory, options=options)
     shrink(directory)
 
 
-def shrink(directory):
+def shrink(directory: str) -> None:
     """Rewrites the graph of a SavedModel without what its readers infer."""
     path = os.path.join(directory, "saved_model.pb")
     saved = saved_model_pb2.SavedModel()
@@ -212,14 +214,14 @@ def _shrink_function(function):
         if int(number) == ranks[name]:
             function.node_def.append(node)
 
-    def translated(tensor):
+    def translate(tensor):
         """The new name of "node:output:k", "^node", or an argument, which keeps its name."""
         name, *output = tensor.removeprefix("^").split(":")
         control = "^" if tensor.startswith("^") else ""
         return control + ":".join([renamed.get(name, name), *output])
 
     for node in function.node_def:
-        node.input[:] = [translated(tensor) for tensor in node.input]
+        node.input[:] = [translate(tensor) for tensor in node.input]
     for returned in (function.ret, function.control_ret):
         for key, tensor in list(returned.items()):
-            returned[key] = translated(tensor)
+            returned[key] = translate(tensor)

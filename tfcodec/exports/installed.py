@@ -50,7 +50,7 @@ class ModelInfo:
         return bool(self.config.get("portable"))
 
 
-def read_info(path):
+def read_info(path: str | os.PathLike) -> ModelInfo:
     """The `ModelInfo` of one export's folder. Raises ModelError if it is none."""
     try:
         with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
@@ -62,23 +62,23 @@ def read_info(path):
         ) from error
 
 
-def models():
+def models() -> list[ModelInfo]:
     """All exports on this machine, the bundled ones first, in order of their names."""
     folders = [str(pathlib.Path(__file__).parents[1] / "saved_models")]
     if not os.path.isdir(folders[0]):  # a checkout: setup.py maps the folder beside the package
         folders = [str(pathlib.Path(__file__).parents[2] / "saved_models")]
-    found = []
+    infos = []
     for folder in [*folders, *_more_folders()]:
         for config in sorted(pathlib.Path(folder).glob("*/config.json")):
-            found.append(read_info(config.parent))
-    return found
+            infos.append(read_info(config.parent))
+    return infos
 
 
 def _more_folders():
     return [f for f in os.environ.get(MODELS_VARIABLE, "").split(os.pathsep) if f]
 
 
-def missing_folders():
+def missing_folders() -> str:
     """Half a sentence on the folders of `TFCODEC_MODELS` that hold no models; empty if all do."""
     wrong = [
         f"{folder}, which " + ("holds no exports" if os.path.isdir(folder) else "does not exist")
@@ -88,24 +88,24 @@ def missing_folders():
     return f"{MODELS_VARIABLE} names {' and '.join(wrong)}" if wrong else ""
 
 
-def find(name_or_dir=None):
+def find(name_or_dir: str | os.PathLike | None = None) -> ModelInfo:
     """The export of that name, alias or folder; None finds the bundled default.
 
     Raises: ModelError that lists the installed models.
     """
     if name_or_dir and os.path.isfile(os.path.join(name_or_dir, "config.json")):
         return read_info(name_or_dir)
-    found = models()
+    infos = models()
     if name_or_dir is None:
-        if not found:
+        if not infos:
             raise ModelError("no model is installed")
-        return next((info for info in found if info.config.get("default")), found[0])
-    for info in found:
+        return next((info for info in infos if info.config.get("default")), infos[0])
+    for info in infos:
         if name_or_dir in (info.name, *info.aliases):
             return info
     if os.path.isdir(name_or_dir):
         raise ModelError(f"{name_or_dir}: this folder is no exported model, it has no config.json")
-    names = ", ".join(name for info in found for name in (info.name, *info.aliases)) or "none"
+    names = ", ".join(name for info in infos for name in (info.name, *info.aliases)) or "none"
     raise ModelError(
         "; ".join(
             filter(
@@ -116,14 +116,14 @@ def find(name_or_dir=None):
     )
 
 
-def find_fingerprint(fingerprint, name="input"):
+def find_fingerprint(fingerprint: bytes, name: str = "input") -> ModelInfo:
     """The export that wrote a file. Raises ModelError if it is not installed."""
-    found = models()
-    for info in found:
+    infos = models()
+    for info in infos:
         if info.fingerprint == fingerprint:
             return info
-    known = ", ".join(f"{m.name} ({m.fingerprint.hex()})" for m in found) or "none"
+    names = ", ".join(f"{m.name} ({m.fingerprint.hex()})" for m in infos) or "none"
     cure = missing_folders() or f"{MODELS_VARIABLE} names folders of more models"
     raise ModelError(
-        f"{name}: needs the model with fingerprint {fingerprint.hex()}; installed: {known}; {cure}"
+        f"{name}: needs the model with fingerprint {fingerprint.hex()}; installed: {names}; {cure}"
     )

@@ -2,17 +2,20 @@
 
 import functools
 import os
+from typing import Any
 
 import numpy as np
 
 from tfcodec.coding import wavefront
 from tfcodec.coding.format import PROFILE_FLOAT32
-from tfcodec.entropy.walk import CODINGS, LatentShapes, read_parts
+from tfcodec.entropy.walk import CODINGS, CodedPrior, LatentShapes, State, read_parts
 from tfcodec.errors import ModelError
 from tfcodec.exact import specification
 from tfcodec.exact.proof import frozen_convolutions, integers_hash, known_answer
 from tfcodec.exports import remembered, tiles
+from tfcodec.exports.installed import ModelInfo
 from tfcodec.exports.weights import stored_weights
+from tfcodec.layers import Tensors
 
 # Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
 UNTILED_PIXELS = 2**22
@@ -24,7 +27,7 @@ class Exported:
     Raises: ModelError if the folder does not hold what its config.json says.
     """
 
-    def __init__(self, info):
+    def __init__(self, info: ModelInfo):
         import tensorflow as tf
 
         from tfcodec.coding.tables import CodingTables
@@ -44,8 +47,8 @@ class Exported:
         self.check_arithmetic()
 
     @functools.cached_property
-    def module(self):
-        """The whole SavedModel, as TensorFlow loads it: for who saves its functions again.
+    def module(self) -> Any:
+        """The whole SavedModel, as TensorFlow makes an object of it: to save its functions again.
 
         Raises: ModelError.
         """
@@ -54,7 +57,7 @@ class Exported:
         with incomplete_exports_named(self.info.path):
             return self._tf.saved_model.load(os.path.join(self.info.path, "1"))
 
-    def check_arithmetic(self):
+    def check_arithmetic(self) -> None:
         """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
         profile, name = self.info.config["profile"], self.info.name
         if profile == PROFILE_FLOAT32:
@@ -85,15 +88,17 @@ class Exported:
                 "is not exact here"
             )
 
-    def padded(self, height, width):
+    def padded(self, height: int, width: int) -> list[int]:
         """The two sides of a picture as the model sees it, multiples of its stride."""
         return self._latents.padded(height, width)
 
-    def shapes(self, height, width):
+    def shapes(self, height: int, width: int) -> list[tuple[int, ...]]:
         """Shape (1, h, w, c) of each step's latents for a picture of that size."""
         return self._latents.shapes(height, width)
 
-    def analysis(self, rgb, rung, progress=None):
+    def analysis(
+        self, rgb: np.ndarray, rung: float, progress: tiles.Progress | None = None
+    ) -> list[np.ndarray]:
         """uint8 [H, W, 3] to the latents of each step, float32 [1, h, w, c].
 
         progress: called after each tile of a large picture with tiles done and their number.
@@ -129,12 +134,17 @@ class Exported:
                 progress(tile + 1, len(grid))
         return nest.pack_sequence_as(y, whole)
 
-    def estimate(self, rgb, rung):
-        """Bits of each part by the model's own densities, as the coder would charge them."""
+    def estimate(self, rgb: np.ndarray, rung: float) -> dict[str, float]:
+        """Bits of each part by the model's own densities, as the coder would charge them.
+
+        Raises: ModelError for what was exported for a server, which has no densities.
+        """
+        if self.functions.estimate is None:
+            raise ModelError(f"{self.info.name} is exported for a server: it estimates no bits")
         bits = self.functions.estimate(self.functions.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: State, symbols: np.ndarray | None) -> tuple[State, CodedPrior]:
         steps, part = self.functions.steps, self.parts[min(k, len(self.parts) - 1)]
         if k == 0:
             state, mu, indexes = steps[0]()
@@ -142,10 +152,17 @@ class Exported:
             state, mu, indexes = steps[min(k, len(steps) - 1)](state, self._tf.constant(symbols))
         return state, CODINGS[part.coding](part, mu.numpy(), indexes.numpy())
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: np.ndarray) -> Tensors:
         return self.functions.finish(state, self._tf.constant(symbols))
 
-    def synthesis(self, y_hat, rung, height, width, progress=None):
+    def synthesis(
+        self,
+        y_hat: Tensors,
+        rung: float,
+        height: int,
+        width: int,
+        progress: tiles.Progress | None = None,
+    ) -> np.ndarray:
         """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
         nest, padded = self._tf.nest, self.padded(height, width)
         grid = self._grid(*padded, "synthesis")

@@ -1,14 +1,18 @@
 """The Keras model of an export, on any backend."""
 
+from typing import Any
+
 import numpy as np
 
 from tfcodec import models
 from tfcodec.exact import layers as exact
 from tfcodec.exact import proof
+from tfcodec.exports.installed import ModelInfo
 from tfcodec.exports.weights import dequantised, read_weights, stored_weights
+from tfcodec.models.base import CodecModel
 
 
-def rebuild_with_gradients(info):
+def rebuild_with_gradients(info: ModelInfo) -> tuple[CodecModel, Any]:
     """As `rebuild`, where the networks of a frozen export compute their integers and have the
     gradients of what these mean."""
     model, config = rebuild(info, as_float=True)
@@ -19,7 +23,7 @@ def rebuild_with_gradients(info):
     return model, config
 
 
-def rebuild(info, as_float=False):
+def rebuild(info: ModelInfo, as_float: bool = False) -> tuple[CodecModel, Any]:
     """(the Keras model of an export, frozen if it is, its `Config`), on any backend.
 
     Args: as_float: a frozen export, too, becomes a model for training, by what its integers mean.

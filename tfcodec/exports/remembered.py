@@ -53,7 +53,7 @@ class Proof:
     Args: as `describe`.
     """
 
-    def __init__(self, config, content):
+    def __init__(self, config: dict, content: str):
         self._entry, self._path = None, None
         folder = cache_folder()
         described = None if folder is None else describe(config, content)
@@ -94,7 +94,7 @@ def cache_folder() -> pathlib.Path | None:
 
 
 def describe(config: dict, content: str) -> dict | None:
-    """All that a proof hangs on, for JSON; None where the system does not say it.
+    """All that a proof depends on, for JSON; None where the system does not say it.
 
     Args:
         config: the export's config.json.

@@ -18,8 +18,15 @@ The module needs neither TensorFlow nor Keras but in `measure`.
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:  # imports Keras
+    from tfcodec.models.base import CodecModel
+
+Progress: TypeAlias = Callable[[int, int], None]  # called with tiles done and their number
 
 # Bytes of the largest activation of a tile; all that lives at once is some 7 times as much.
 ACTIVATION_BYTES = 2**26
@@ -37,7 +44,7 @@ class Span:
     last: int
 
 
-def spans(side, largest, margins, stride):
+def spans(side: int, largest: int, margins: Sequence[int], stride: int) -> list[Span]:
     """The spans of an axis, in order, all equally long.
 
     Args:
@@ -53,16 +60,18 @@ def spans(side, largest, margins, stride):
     count = math.ceil((side - lost) / step)
     step = _up((side - lost) / count, stride)  # equal shares: the last span shall not be a sliver
     length = step + _up(lost, stride)
-    found, first = [], 0
+    all_spans, first = [], 0
     for k in range(count):
         start = min(k * step, side - length)
         last = side if k == count - 1 else start + length - margins[1]
-        found.append(Span(start, start + length, first, last))
+        all_spans.append(Span(start, start + length, first, last))
         first = last
-    return found
+    return all_spans
 
 
-def grid(height, width, tiling, margins, stride):
+def grid(
+    height: int, width: int, tiling: dict[str, Any], margins: str, stride: int
+) -> list[tuple[Span, Span]]:
     """(rows, columns) of each tile of a picture, pairs of `Span`, row by row.
 
     Args:
@@ -89,7 +98,7 @@ def _up(number, multiple):
 # ------------------------------------------------------------------------------------- measuring
 
 
-def measure(model):
+def measure(model: "CodecModel") -> dict[str, Any] | None:
     """What a model needs its tiles to be, for config.json.
 
     All pixels on one side of a border become not-a-number, which no layer takes back: how far it
@@ -121,12 +130,12 @@ def measure(model):
         return [ops.convert_to_numpy(a) for a in tree.flatten(model.to_y(x, rung))]
 
     def synthesis(spoiled):
-        given = []
+        y_hats = []
         for stride, channels in latents:
-            given.append(np.zeros([1, side // stride, spoiled.size // stride, channels]))
-            given[-1][:, :, spoiled[::stride]] = np.nan
-        given = [ops.convert_to_tensor(np.float32(a)) for a in given]
-        return [ops.convert_to_numpy(model.synthesis(tree.pack_sequence_as(y_hat, given), rung))]
+            y_hats.append(np.zeros([1, side // stride, spoiled.size // stride, channels]))
+            y_hats[-1][:, :, spoiled[::stride]] = np.nan
+        y_hats = [ops.convert_to_tensor(np.float32(a)) for a in y_hats]
+        return [ops.convert_to_numpy(model.synthesis(tree.pack_sequence_as(y_hat, y_hats), rung))]
 
     margins = {"analysis": _margins(analysis, side), "synthesis": _margins(synthesis, side)}
     if None in margins.values():

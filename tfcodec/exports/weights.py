@@ -3,13 +3,14 @@
 import fnmatch
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exact import specification
 from tfcodec.exact.proof import frozen_convolutions
-from tfcodec.exports.installed import read_info
+from tfcodec.exports.installed import ModelInfo, read_info
 
 # How weights are stored: one of these forms and, behind commas, "int8:PATTERN" for kernels whose
 # path a shell pattern matches.
@@ -24,7 +25,7 @@ LINEAR_CHAINS = ("/shortcut", "/linear/", "/pca/")
 SCALE = "/scale"
 
 
-def read_weights(path):
+def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Weights of an export by the path of the model's variable, float32; needs no TensorFlow.
 
     Those of frozen layers are what their integers mean.
@@ -42,7 +43,7 @@ def read_weights(path):
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def stored_weights(info):
+def stored_weights(info: ModelInfo) -> dict[str, np.ndarray]:
     """As `read_weights` of a `ModelInfo`, as they are stored: scales are arrays of their own.
 
     Raises: ModelError if the export is incomplete.
@@ -66,7 +67,7 @@ def stored_weights(info):
     return weights
 
 
-def dequantised(info, weights):
+def dequantised(info: ModelInfo, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`stored_weights` with kernels float32 in place of their integers and scales.
 
     Raises: ModelError if a scale is missing.
@@ -81,7 +82,7 @@ def dequantised(info, weights):
     return weights
 
 
-def quantised(kernel):
+def quantised(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(int8 array, its scale for each slice of the last axis, float32) of a float32 kernel.
 
     Quantised again, their product gives these very integers and scales: a scale has 16 significant
@@ -93,7 +94,7 @@ def quantised(kernel):
     return np.clip(integers, -127, 127).astype(np.int8), scale
 
 
-def read_form(weights):
+def read_form(weights: str) -> tuple[str, list[str]]:
     """(one of `WEIGHTS`, patterns of the paths of kernels in int8). Raises: InputError."""
     form, *patterns = weights.split(",")
     if form not in WEIGHTS or not all(pattern.startswith("int8:") for pattern in patterns):
@@ -103,7 +104,7 @@ def read_form(weights):
     return form, [pattern.removeprefix("int8:") for pattern in patterns]
 
 
-def stored_arrays(path, value, weights):
+def stored_arrays(path: str, value: np.ndarray, weights: str) -> dict[str, np.ndarray]:
     """{name: array} of what is stored of a variable of the model. Args: weights: see `WEIGHTS`."""
     import ml_dtypes
 
@@ -121,7 +122,7 @@ def stored_arrays(path, value, weights):
     return {path: value.astype(np.float16 if form == "float16" else ml_dtypes.bfloat16)}
 
 
-def form_of(info):
+def form_of(info: ModelInfo) -> str:
     """`weights` that store a model as an export stores it that is not frozen."""
     dtypes = {path: place["dtype"] for path, place in info.config["weights"].items()}
     halves = [form for form in ("bfloat16", "float16") if form in dtypes.values()]
@@ -129,7 +130,7 @@ def form_of(info):
     return ",".join([*(halves or ["float32"]), *small])
 
 
-def places(saved_model, arrays):
+def places(saved_model: str, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """Where each weight lies in the SavedModel's data file, so that no second copy is needed."""
     path = os.path.join(saved_model, "variables", "variables.data-00000-of-00001")
     blob = pathlib.Path(path).read_bytes()

@@ -5,31 +5,35 @@ import hashlib
 import json
 import os
 import shutil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfcodec.coding.format import PROFILE_FLOAT32
 from tfcodec.errors import InputError
 from tfcodec.exports import tiles
-from tfcodec.exports.installed import read_info
+from tfcodec.exports.installed import ModelInfo, read_info
 from tfcodec.exports.weights import places, stored_arrays
 from tfcodec.files import replaced_folder
 from tfcodec.quality import HIGHEST, LOWEST
+
+if TYPE_CHECKING:  # imports Keras
+    from tfcodec.models.base import CodecModel
 
 DEFAULT_QUALITY = 5.0
 
 
 def write(
-    model,
-    directory,
-    model_name,
-    preset,
-    config,
-    name=None,
-    weights="bfloat16",
-    note=None,
-    precision="float32",
-):
+    model: "CodecModel",
+    directory: str | os.PathLike,
+    model_name: str,
+    preset: str,
+    config: Any,
+    name: str | None = None,
+    weights: str = "bfloat16",
+    note: dict[str, Any] | None = None,
+    precision: str = "float32",
+) -> ModelInfo:
     """Writes a trained model as an export; an existing one is replaced when the new one is whole.
 
     Args:
@@ -49,16 +53,24 @@ def write(
     from tfcodec import models
 
     values = {v.path: np.float32(v.numpy()) for v in model.variables}
-    model = models.build_with_weights(
-        model_name, config, precision
-    )  # training may have computed otherwise
+    # Training may have computed otherwise.
+    model = models.build_with_weights(model_name, config, precision)
     for variable in model.variables:
         variable.assign(values[variable.path])
     note = {"precision": precision, **(note or {})}
     return save(model, directory, model_name, preset, config, name, weights, note)
 
 
-def save(model, directory, model_name, preset, config, name=None, weights="bfloat16", note=None):
+def save(
+    model: "CodecModel",
+    directory: str | os.PathLike,
+    model_name: str,
+    preset: str,
+    config: Any,
+    name: str | None = None,
+    weights: str = "bfloat16",
+    note: dict[str, Any] | None = None,
+) -> ModelInfo:
     """As `write`, of a model that computes as it is to be exported, and which may be frozen."""
     import tensorflow as tf
 
@@ -110,7 +122,7 @@ def _describe(model, note):
     }
 
 
-def write_config(directory, config):
+def write_config(directory: str | os.PathLike, config: dict[str, Any]) -> None:
     """Writes an export's config.json, the place of each weight on a line of its own."""
     text = json.dumps({**config, "weights": {}}, indent=1)
     places = (f"  {json.dumps(name)}: {json.dumps(at)}" for name, at in config["weights"].items())
@@ -119,15 +131,15 @@ def write_config(directory, config):
         file.write(text + "\n")
 
 
-def check_target(directory):
+def check_target(directory: str | os.PathLike) -> None:
     """Raises InputError if `directory` holds something else than an export."""
-    found = os.listdir(directory) if os.path.isdir(directory) else [""] * os.path.exists(directory)
-    if found and "config.json" not in found:
+    inside = os.listdir(directory) if os.path.isdir(directory) else [""] * os.path.exists(directory)
+    if inside and "config.json" not in inside:
         raise InputError(f"{directory}: exists and is no export; it is not replaced")
 
 
 def _fingerprint(arrays, tables, model, note):
-    """Hexadecimal of 4 bytes that change with anything that decoding hangs on."""
+    """Hexadecimal of 4 bytes that change with anything that decoding depends on."""
     digest = hashlib.sha256()
     frozen = [note["exact"]["sha256"]] if "exact" in note else []
     parts = [part.to_json() for part in model.parts]

@@ -1,6 +1,7 @@
 """Which format a file has, by its first bytes, and who reads it."""
 
 import importlib
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -122,7 +123,7 @@ def prepare(kind: str) -> None:
         raise Unreadable(f"is {words}, which this {package} does not read")
 
 
-def refuse_rare_jpeg(file) -> None:
+def refuse_rare_jpeg(file: BinaryIO) -> None:
     """Raises: Unreadable for a JPEG that libjpeg does not decode to 8 bits, by what it is."""
     if words := _rare_jpeg(file):
         raise Unreadable(words)
@@ -149,7 +150,7 @@ def _rare_jpeg(file):
     return None
 
 
-def avif_bits(file) -> int:
+def avif_bits(file: BinaryIO) -> int:
     """Bits of the samples of an AVIF, by its configuration box (av1C); 8 if there is none.
 
     Pillow's decoder does not tell that it reduces them.
@@ -165,7 +166,7 @@ def avif_bits(file) -> int:
 _AVIF_HEAD = 2**16  # the boxes of properties stand first
 
 
-def jxl_size(file) -> tuple[int, int] | None:
+def jxl_size(file: BinaryIO) -> tuple[int, int] | None:
     """Height and width that a JPEG XL claims (ISO/IEC 18181-1, D.1); None if there is no telling.
 
     Its plugin decodes as it opens, so that a limit must be applied here.

@@ -1,6 +1,6 @@
 """Pictures from Pillow's images, read as a file with the same pixels would be."""
 
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile
 
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS
 from tfcodec.errors import InputError
@@ -68,7 +68,7 @@ def _unread_file(image):
 
 def _check_tiff(image):
     """Raises: Unreadable for the pixels of a TIFF that Pillow has misread, or has no levels of."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+    if image.format != "TIFF" or not hasattr(image, "tag_v2"):
         return
     bits = image.tag_v2.get(BITS, (1,))
     check_format(image.tag_v2.get(FORMAT, (1,))[0], bits[0])

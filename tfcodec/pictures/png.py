@@ -10,6 +10,7 @@ import io
 import itertools
 import struct
 import zlib
+from typing import BinaryIO
 
 from tfcodec.coding.format import MAX_METADATA
 from tfcodec.pictures.color import Encoding, from_code_points, from_gamma
@@ -48,7 +49,7 @@ class Chunks:
     notices: list[str] = dataclasses.field(default_factory=list)
 
 
-def read_chunks(file) -> Chunks:
+def read_chunks(file: BinaryIO) -> Chunks:
     """Walks over a seekable PNG file.
 
     Raises: Unreadable for a critical chunk that is none of PNG's.

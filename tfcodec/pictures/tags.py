@@ -2,6 +2,8 @@
 
 import os
 import struct
+from collections.abc import Iterator
+from typing import BinaryIO
 
 EXIF_PREFIX = b"Exif\0\0"  # before the structure in a JPEG, and wherever writers took it along
 ORIENTATION = 0x0112
@@ -20,7 +22,7 @@ class Directory:
         the methods.
     """
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO):
         self._file, self._size = file, file.seek(0, os.SEEK_END)
         head = self.read(0, 4)
         self.order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -51,7 +53,7 @@ class Directory:
     def __contains__(self, tag: int) -> bool:
         return tag in self._entries
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         return iter(self._entries)
 
     def read(self, at: int, size: int) -> bytes:

@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -112,7 +113,11 @@ def read_layout(directory: Directory) -> Layout | None:
     if _TILE_OFFSETS in directory:
         tile = directory.integer(_TILE_HEIGHT, 0), directory.integer(_TILE_WIDTH, 0)
     return Layout(
-        *(height, width, bits[0], samples, photometric),
+        height=height,
+        width=width,
+        bits=bits[0],
+        samples=samples,
+        photometric=photometric,
         # An unnamed fourth sample of RGB is alpha, as in every reader.
         extra=extra or (2,) * (samples - colors == 1),
         separate=directory.integer(PLANAR, 1) == 2 and samples > 1,
@@ -159,7 +164,7 @@ def _is_pillows(directory, compression, photometric, bits):
     )
 
 
-def describe_tiff(directory: Directory, file, decoded: Decoded) -> None:
+def describe_tiff(directory: Directory, file: BinaryIO, decoded: Decoded) -> None:
     """Fills in profile, metadata and orientation, and says whether there are more pages."""
     decoded.profile = directory.data(_PROFILE, _MOST_PROFILE)
     decoded.xmp = directory.data(_XMP, _MOST_XMP)
@@ -202,12 +207,12 @@ def decode_tiff(directory: Directory, layout: Layout) -> Decoded:
             color[place] = _to_8_bits(block[..., : layout.colors], layout.bits)
     if layout.photometric == _WHITE_IS_ZERO:
         color = 255 - color
-    found = Decoded(_image(color, layout), None if alpha is None else Image.fromarray(alpha))
+    decoded = Decoded(_image(color, layout), None if alpha is None else Image.fromarray(alpha))
     if layout.bits > 8 and palette is None:
-        found.notices.append(f"its {layout.bits}-bit samples are reduced to 8 bits")
+        decoded.notices.append(f"its {layout.bits}-bit samples are reduced to 8 bits")
     if layout.samples - layout.colors > len(kinds):
-        found.notices.append("its channels beside colour and alpha are dropped")
-    return found
+        decoded.notices.append("its channels beside colour and alpha are dropped")
+    return decoded
 
 
 def _image(color, layout):

@@ -6,7 +6,7 @@ import os
 import struct
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from tfcodec.errors import InputError
 from tfcodec.files import atomic_write
@@ -110,6 +110,8 @@ def _metadata_options(metadata, kind):
         return {}
     options = {"exif": EXIF_PREFIX + metadata.exif} if metadata.exif else {}
     if kind == "PNG" and metadata.xmp:
+        from PIL import PngImagePlugin  # which Pillow itself imports with the first picture
+
         options["pnginfo"] = PngImagePlugin.PngInfo()
         text = metadata.xmp.decode("utf-8", "replace")
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", text)

@@ -88,6 +88,7 @@ def unpack(
     metadata, most = sizes["metadata"], f"metadata have at most {MAX_METADATA} bytes, got "
     reader.check(metadata <= MAX_METADATA, most, metadata)
     failed, zero = tf.not_equal(reader.error, ""), tf.constant(0, tf.int64)
+    alpha_at, alpha_size = (tf.where(failed, zero, n) for n in (alpha_at, sizes["alpha"]))
     fields = {
         "fingerprint": fingerprint,
         "profile": profile,
@@ -98,9 +99,7 @@ def unpack(
         "payload": payload,
         "lengths": lengths,
         "escapes": escapes,
-        "alpha": tf.strings.substr(
-            *(data, tf.where(failed, zero, alpha_at), tf.where(failed, zero, sizes["alpha"]))
-        ),
+        "alpha": tf.strings.substr(data, alpha_at, alpha_size),
         "checksum": _little_endian(tail[:4]),
     }
     return fields, reader.error
@@ -113,27 +112,20 @@ def _read_head(reader, size):
     same = tf.reduce_all((head[:4] == magic) | (tf.range(4) >= size))
     reader.check(same, "not a tfcodec file")
     version = head[4]
-    reader.check(
-        (version == VERSION) | (size < 5),
-        *("has format version ", version, f", this release reads version {VERSION}"),
-    )
+    other = ("has format version ", version, f", this release reads version {VERSION}")
+    reader.check((version == VERSION) | (size < 5), *other)
     return reader.take("header", 13)
 
 
 def _check_claims(reader, size, height, width, max_pixels):
     """Whether a file of `size` bytes may claim a picture of that size."""
-    reader.check(
-        within(height, width, max_pixels),
-        *("claims ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
-    )
+    sides = (width, "x", height, " pixels")
+    limit = f", at most {max_pixels} are taken"
+    reader.check(within(height, width, max_pixels), "claims ", *sides, limit)
     most = MAX_BYTES_PER_PIXEL * _padded(height, width) + SPARE_BYTES
-    reader.check(
-        tf.cast(size, tf.int64) <= most,
-        *("has ", size, " bytes, more than any sound file of ", width, "x", height, " pixels"),
-    )
-    reader.check(
-        (height > 0) & (width > 0), "a picture of ", width, "x", height, " pixels does not exist"
-    )
+    sound = tf.cast(size, tf.int64) <= most
+    reader.check(sound, "has ", size, " bytes, more than any sound file of ", *sides)
+    reader.check((height > 0) & (width > 0), "a picture of ", *sides, " does not exist")
 
 
 def _read_lanes(reader, coding, payload):
@@ -188,7 +180,11 @@ def pack(fields: dict[str, Any]) -> tf.Tensor:
             tf.cast(fields["quality"], tf.int64)[None],
             flags[None],
             tf.cast(log2_lanes, tf.int64)[None],
-            *(sizes, *optional, payload, coded, alpha),
+            sizes,
+            *optional,
+            payload,
+            coded,
+            alpha,
             _to_little_endian(fields["checksum"]),
         ],
         0,
@@ -278,11 +274,8 @@ class _Reader(Faults):
         """The next `size` bytes: int64 with zeros for an integer, else uint8 of what is there."""
         remain = self.size - self.at
         verb = "need" if part.endswith("s") else "needs"
-        self.check(
-            remain >= size,
-            *(f"{part} {verb} ", tf.convert_to_tensor(size), " bytes, ", remain, " remain; "),
-            "is the file truncated?",
-        )
+        needed = (f"{part} {verb} ", tf.convert_to_tensor(size), " bytes, ")
+        self.check(remain >= size, *needed, remain, " remain; is the file truncated?")
         at = self.at
         self.at = tf.minimum(at + size, self.size)
         return self.window(at, size) if isinstance(size, int) else self.data[at : self.at]
@@ -309,11 +302,8 @@ class _Reader(Faults):
         return tf.where(present, value, 0)
 
     def finish(self, part):
-        self.check(
-            self.at >= self.size,
-            *(f"expected the end of {part}, found more bytes: ", self.size - self.at, "; "),
-            "was something appended?",
-        )
+        more = (f"expected the end of {part}, found more bytes: ", self.size - self.at)
+        self.check(self.at >= self.size, *more, "; was something appended?")
 
 
 def _unpack_escapes(data, present, reader):
@@ -333,10 +323,9 @@ def _unpack_escapes(data, present, reader):
     whole &= ~tf.reduce_any((data == 0) & (within > 0))
     reader.check(~present | whole, "an escape is not a varint in its shortest form; damaged?")
     claimed = values[0]
-    reader.check(
-        ~present | ((claimed >= 1) & (claimed == tf.cast(count, tf.int64) - 1)),
-        *("claims ", claimed, " escapes in ", tf.size(data), " bytes; damaged?"),
-    )
+    right = (claimed >= 1) & (claimed == tf.cast(count, tf.int64) - 1)
+    wrong = ("claims ", claimed, " escapes in ", tf.size(data), " bytes; damaged?")
+    reader.check(~present | right, *wrong)
     values = values[1:count]
     half = tf.bitwise.right_shift(values, 1)
     values = tf.where(values % 2 > 0, -half - 1, half)
@@ -388,17 +377,13 @@ def _unpack_lanes(payload, lanes, error):
     half = tf.bitwise.right_shift(codes, 1)
     lengths = mean + tf.where(codes % 2 > 0, -half - 1, half)
     table_bytes = (at + 7) // 8
-    reader.check(
-        ~tf.reduce_any(bits[at : 8 * table_bytes] > 0),
-        *("the lengths of its ", lanes, " lanes do not end in zero bits"),
-    )
+    ended = ~tf.reduce_any(bits[at : 8 * table_bytes] > 0)
+    reader.check(ended, "the lengths of its ", lanes, " lanes do not end in zero bits")
     reader.take("lane lengths", table_bytes)
     streams = payload[reader.at :]
-    reader.check(
-        tf.reduce_all(lengths >= 0) & (tf.reduce_sum(lengths) == tf.size(streams, tf.int64)),
-        *("its ", lanes, " lanes claim ", tf.reduce_sum(lengths), " bytes, "),
-        *(tf.size(streams), " are there"),
-    )
+    claimed, there = tf.reduce_sum(lengths), tf.size(streams, tf.int64)
+    whole = tf.reduce_all(lengths >= 0) & (claimed == there)
+    reader.check(whole, "its ", lanes, " lanes claim ", claimed, " bytes, ", there, " are there")
     sound = tf.equal(reader.error, "")
     return streams, tf.where(sound, lengths, 0), reader.error
 

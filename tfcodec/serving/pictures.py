@@ -40,10 +40,8 @@ def read_picture(data: tf.Tensor, max_pixels: int) -> tuple[tf.Tensor, tf.Tensor
     )
     height, width, depth, kind = shape[0], shape[1], head[24], head[25]
     faults.check((height > 0) & (width > 0), "the picture is damaged or truncated")
-    faults.check(
-        container.within(height, width, max_pixels),
-        *("the picture has ", width, "x", height, f" pixels, at most {max_pixels} are taken"),
-    )
+    large = ("the picture has ", width, "x", height, f" pixels, at most {max_pixels} are taken")
+    faults.check(container.within(height, width, max_pixels), *large)
     faults.check(~png | (depth <= 8), "the PNG has 16-bit samples; convert it to 8 bits")
     # Of gray and RGB, the decoder would drop a transparent colour without a word.
     octets = tf.io.decode_raw(data, tf.uint8)
@@ -100,10 +98,8 @@ def read_alpha(data: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tuple[tf
     head = tf.concat(
         [list(PNG_SIGNATURE + b"\0\0\0\rIHDR"), *sides, [8, 0, 0, 0, 0]], 0
     )  # 8-bit gray, not interlaced
-    faults.check(
-        tf.reduce_all(tf.cast(tf.pad(octets[:29], [[0, 29]])[:29], tf.int64) == head),
-        *("the alpha part is not an 8-bit gray PNG of ", width, "x", height),
-    )
+    same = tf.reduce_all(tf.cast(tf.pad(octets[:29], [[0, 29]])[:29], tf.int64) == head)
+    faults.check(same, "the alpha part is not an 8-bit gray PNG of ", width, "x", height)
     # Other chunks may unfold to more than their size: they must not reach the decoder.
     end, kinds = _walk_png(octets, size, until=_IEND, most=64 + size // 1024)
     faults.check(

@@ -94,18 +94,14 @@ class Server(tf.Module):
             f"{self._config['fingerprint']}, which {self._config['name']} has here",
         )
         profile = self._config["profile"]
-        faults.check(
-            fields["profile"] == profile,
-            *("needs arithmetic profile ", fields["profile"], f", this model has {profile}"),
-        )
+        other = ("needs arithmetic profile ", fields["profile"], f", this model has {profile}")
+        faults.check(fields["profile"] == profile, *other)
         shapes = self._shapes(fields["height"], fields["width"])
         lanes = tf.size(fields["lengths"], tf.int64)
         turns = self._turns(shapes, lanes)
-        faults.check(
-            turns <= self._max_turns,
-            *("its ", lanes, " lanes need ", turns, " turns of the decoder, at most "),
-            f"{self._max_turns} are taken; encode it with more lanes",
-        )
+        needed = ("its ", lanes, " lanes need ", turns, " turns of the decoder, ")
+        limit = f"at most {self._max_turns} are taken; encode it with more lanes"
+        faults.check(turns <= self._max_turns, *needed, limit)
         return faults.go_on(lambda: self._decode_sound(fields, shapes))
 
     def _decode_sound(self, fields, shapes):
@@ -160,10 +156,8 @@ class Server(tf.Module):
         """(file, error) of the bytes of a PNG or JPEG; strings, one of them empty."""
         faults = Faults()
         size = tf.strings.length(data)
-        faults.check(
-            size <= self._max_bytes,
-            *("the picture has ", size, f" bytes, at most {self._max_bytes} are taken"),
-        )
+        limit = f" bytes, at most {self._max_bytes} are taken"
+        faults.check(size <= self._max_bytes, "the picture has ", size, limit)
         byte = self._quality_byte(quality, faults)
         return faults.go_on(lambda: self._encode_bytes(data, byte))
 
@@ -218,7 +212,7 @@ class Server(tf.Module):
         quality = tf.where(quality == 0, self._config["default_quality"], quality)
         faults.check(
             (quality >= low) & (quality <= high),  # false for not-a-number
-            *(f"quality is from {low} to {high}, or 0 for the model's default, not "),
+            f"quality is from {low} to {high}, or 0 for the model's default, not ",
             quality,
         )
         return tf.cast(tf.round((quality - 1) * QUALITY_STEPS), tf.int32)

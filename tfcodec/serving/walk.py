@@ -24,7 +24,7 @@ from tfcodec.serving.mixtures import StockMixturePrior
 class ExportedInGraph:
     """The model of `walk.walk`, of tensors.
 
-    The walk sees the first step of each part. Further wavefronts, whose number hangs on the
+    The walk sees the first step of each part. Further wavefronts, whose number depends on the
     picture's size, are a loop before the end.
     """
 

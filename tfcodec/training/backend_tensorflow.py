@@ -195,7 +195,7 @@ class Steps:
         step = self.step
         weights = step.model.trainable_variables
         state = [tf.convert_to_tensor(v.value) for v in step.variables]
-        word = tf.identity(batch["word"])  # a collective wants a device, inputs have none
+        word = tf.identity(batch["word"])  # a collective needs a device, inputs have none
         if self.workers > 1:  # each has a clock of its own
             context = tf.distribute.get_replica_context()
             word = context.all_reduce(tf.distribute.ReduceOp.MEAN, word)

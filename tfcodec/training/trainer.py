@@ -137,7 +137,7 @@ class Trainer:
         """Continues from the newest whole checkpoint in a run's directory; returns its path, or
         None if there is none.
 
-        Raises: InputError if it is of another model.
+        Raises: InputError if it belongs to another model.
         """
         found = checkpoint.newest(directory)
         if found is None:

@@ -2,15 +2,16 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfcodec.entropy.chains import FreezableNetwork
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
-from tfcodec.entropy.walk import Part, Prior
+from tfcodec.entropy.walk import Part, Prior, State, Steps
 from tfcodec.errors import NotFreezable
+from tfcodec.layers import Tensor, Tensors
 
 
 class Rows:
@@ -20,22 +21,22 @@ class Rows:
         self._sources: list[tuple[Callable, int]] = []
         self._next = 1  # row 0 is the certain row that pads the coder's lanes
 
-    def add(self, table_rows: Callable[[], list], count: int) -> int:
+    def add(self, table_rows: Callable[[], list[tuple[np.ndarray, int]]], count: int) -> int:
         """Keeps `count` rows for a function that gives them; returns the first one's number."""
         first = self._next
         self._sources.append((table_rows, count))
         self._next += count
         return first
 
-    def table_rows(self) -> list:
+    def table_rows(self) -> list[tuple[np.ndarray, int]]:
         """All rows in order. Raises: ValueError if a source has not as many as it said."""
-        found = []
+        all_rows = []
         for table_rows, count in self._sources:
             rows = table_rows()
             if len(rows) != count:
                 raise ValueError(f"{count} rows of tables were kept for {len(rows)} rows")
-            found += rows
-        return found
+            all_rows += rows
+        return all_rows
 
 
 class LatentCoder(abc.ABC):
@@ -66,26 +67,26 @@ class LatentCoder(abc.ABC):
         """Creates the weights that no call of a layer creates, those of learned densities."""
 
     @abc.abstractmethod
-    def to_latents(self, y: Any) -> tuple[Any, ...]:
+    def to_latents(self, y: Tensors) -> tuple[Tensor, ...]:
         """y to a tuple of float32 latents, one a step; sees all of y."""
 
     @abc.abstractmethod
-    def step(self, k: int, state: dict, symbols: Any) -> tuple[dict, Prior]:
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         """(state, symbols of step k - 1) to (state, prior of step k); see `walk.walk`."""
 
     @abc.abstractmethod
-    def finish(self, state: dict, symbols: Any) -> Any:
+    def finish(self, state: State, symbols: Tensor) -> Tensors:
         """(state, symbols of the last step) to the decoded latents."""
 
-    def to_y_hat(self, decoded: Any) -> Any:
+    def to_y_hat(self, decoded: Tensors) -> Tensors:
         """Decoded latents to y_hat; sees them locally, as the synthesis does."""
         return decoded
 
-    def with_all_known(self, latents: tuple[Any, ...]) -> Any:
+    def with_all_known(self, latents: tuple[Tensor, ...]) -> Steps:
         """The model of `walk.walk` where the latents are known, in training and evaluation."""
         return self
 
-    def table_rows(self) -> list:
+    def table_rows(self) -> list[tuple[np.ndarray, int]]:
         """Rows of the coding tables, the first of which is row 1 of the codec's tables."""
         return self.rows.table_rows()
 
@@ -96,7 +97,7 @@ class LatentCoder(abc.ABC):
         """
         raise NotFreezable("its networks between z and an index cannot be frozen yet")
 
-    def start_rates(self, y: Any) -> None:
+    def start_rates(self, y: Tensors) -> None:
         """Makes coding start at the spread of y of some pictures, whatever the context.
 
         Without it, the rate flattens the latents before the networks know their scale. A coder
@@ -104,11 +105,11 @@ class LatentCoder(abc.ABC):
         """
         return None
 
-    def auxiliary_loss(self) -> Any:
+    def auxiliary_loss(self) -> Tensor | float:
         """Loss terms beside rate and distortion, scalar."""
         return 0.0
 
-    def latent_loss(self, decoded: list, progress: Any) -> Any:
+    def latent_loss(self, decoded: list[Tensor], progress: Tensor | float) -> Tensor | float:
         """Loss terms of the decoded latents, scalar.
 
         Args:
@@ -130,20 +131,20 @@ class FactorizedLatents(LatentCoder):
         self.first_row = self.rows.add(self.prior.table_rows, channels)
         self.parts, self.priors = (Part("y", stride, channels),), (self.prior,)
 
-    def build(self):
+    def build(self) -> None:
         self.prior.build((None, None, None, self.channels))
 
-    def to_latents(self, y):
+    def to_latents(self, y: Tensor) -> tuple[Tensor, ...]:
         return (y,)
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         return state, Factorized(self.prior, self.first_row)
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> Tensor:
         return ops.cast(symbols, "float32") + self.prior.medians
 
-    def entropy_chains(self):
+    def entropy_chains(self) -> list[FreezableNetwork]:
         return []  # the tables are all
 
-    def auxiliary_loss(self):
+    def auxiliary_loss(self) -> Tensor:
         return self.prior.quantile_loss()

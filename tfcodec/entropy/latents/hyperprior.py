@@ -3,17 +3,20 @@ what is decoded (`ContextLatents`)."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import keras
 from keras import ops
 
 from tfcodec.entropy import chains
+from tfcodec.entropy.chains import FreezableNetwork
+from tfcodec.entropy.channelwise import ChARM
 from tfcodec.entropy.density import Density
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.entropy.latents.coder import LatentCoder
-from tfcodec.entropy.walk import Part
+from tfcodec.entropy.quadtree import Quadtree
+from tfcodec.entropy.walk import Part, Prior, State
+from tfcodec.layers import Tensor
 
 HYPER_STRIDE = 4  # of z to y, in all the papers
 
@@ -56,13 +59,13 @@ class HyperpriorLatents(LatentCoder):
         )
         self.networks, self.priors = (hyper_analysis, hyper_synthesis), (self.prior,)
 
-    def build(self):
+    def build(self) -> None:
         self.prior.build((None, None, None, self.hyper_channels))
 
-    def to_latents(self, y):
+    def to_latents(self, y: Tensor) -> tuple[Tensor, ...]:
         return self.hyper_analysis(ops.abs(y) if self.magnitudes else y), y
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         if k == 0:
             return state, Factorized(self.prior, self.z_row)
         z_hat = ops.cast(symbols, "float32") + self.prior.medians
@@ -70,20 +73,20 @@ class HyperpriorLatents(LatentCoder):
         mu = self.density.mean(maps)
         return {} if mu is None else {"mu": mu}, self.density.prior(maps, self.y_row)
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> Tensor:
         y_hat = ops.cast(symbols, "float32")
         return y_hat + state["mu"] if "mu" in state else y_hat
 
-    def entropy_chains(self):
-        found, outputs = chains.stages(self.hyper_synthesis), self.density.outputs(self.channels)
-        blocks = (self.hyper_channels,)
-        return [chains.FreezableNetwork(self, "hyper_synthesis", found, outputs, blocks)]
+    def entropy_chains(self) -> list[FreezableNetwork]:
+        stages, blocks = chains.list_stages(self.hyper_synthesis), (self.hyper_channels,)
+        outputs = self.density.outputs(self.channels)
+        return [FreezableNetwork(self, "hyper_synthesis", stages, outputs, blocks)]
 
-    def start_rates(self, y):
+    def start_rates(self, y: Tensor) -> None:
         spread = ops.convert_to_numpy(y).std(axis=(0, 1, 2))
         self.hyper_synthesis.layers[-1].bias.assign(self.density.start(spread).ravel())
 
-    def auxiliary_loss(self):
+    def auxiliary_loss(self) -> Tensor:
         return self.prior.quantile_loss()
 
 
@@ -121,7 +124,7 @@ class ContextLatents(LatentCoder):
     def __init__(
         self,
         hyper: HyperNetworks,
-        context: Callable[..., Any],
+        context: Callable[..., ChARM | Quadtree],
         channels: int,
         bands: keras.layers.Layer | None = None,
         density: Density | None = None,
@@ -146,20 +149,20 @@ class ContextLatents(LatentCoder):
         self.networks = tuple(layer for layer in layers if layer is not None)
         self.priors = (self.prior, self.context)
 
-    def build(self):
+    def build(self) -> None:
         self.prior.build((None, None, None, self.hyper_channels))
         self.context.build()
         if self.bands is not None:
             self.bands.build((None, None, None, self.channels))
 
-    def to_latents(self, y):
+    def to_latents(self, y: Tensor) -> tuple[Tensor, ...]:
         w = self._coded(y)
         return self.hyper_analysis(w), *self.context.split(w)
 
     def _coded(self, y):
         return ops.cast(y if self.bands is None else self.bands(y), "float32")
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         if k == 0:
             return state, Factorized(self.prior, self.z_row)
         if k == 1:
@@ -169,23 +172,23 @@ class ContextLatents(LatentCoder):
                 state["scales"] = self.hyper_scales(z_hat)
         return self.context.step(k - 1, state, symbols)
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> Tensor:
         return self.context.finish(state, symbols)
 
-    def to_y_hat(self, decoded):
+    def to_y_hat(self, decoded: Tensor) -> Tensor:
         return decoded if self.bands is None else self.bands.inverse(decoded)
 
-    def entropy_chains(self):
+    def entropy_chains(self) -> list[FreezableNetwork]:
         steps = self.context.entropy_chains()
         maps = {
             "hyper_means": self.context.mean_channels,
             "hyper_scales": self.context.scale_channels,
         }
         return [
-            chains.FreezableNetwork(
+            FreezableNetwork(
                 self,
                 name,
-                chains.stages(getattr(self, name)),
+                chains.list_stages(getattr(self, name)),
                 (("features", channels),),
                 (self.hyper_channels,),
             )
@@ -193,8 +196,8 @@ class ContextLatents(LatentCoder):
             if getattr(self, name) is not None
         ] + steps
 
-    def start_rates(self, y):
+    def start_rates(self, y: Tensor) -> None:
         self.context.start_at(ops.convert_to_numpy(self._coded(y)).std(axis=(0, 1, 2)))
 
-    def auxiliary_loss(self):
+    def auxiliary_loss(self) -> Tensor:
         return self.prior.quantile_loss()

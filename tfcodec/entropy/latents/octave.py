@@ -14,12 +14,14 @@ import dataclasses
 import keras
 from keras import ops
 
+from tfcodec.entropy.chains import FreezableNetwork
 from tfcodec.entropy.density import Density
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.entropy.latents.coder import LatentCoder
-from tfcodec.entropy.walk import Part
+from tfcodec.entropy.walk import Part, Prior, State
 from tfcodec.errors import NotFreezable
+from tfcodec.layers import Tensor
 
 STRIDES = {"z2_high": 64, "z2_low": 128, "z_low": 128, "z_high": 64, "y_low": 32, "y_high": 16}
 
@@ -127,14 +129,14 @@ class OctaveLatents(LatentCoder):
         )
         self.networks, self.priors = networks.in_order(), tuple(self.learned.values())
 
-    def build(self):
+    def build(self) -> None:
         for prior in self.priors:
             prior.build((None, None, None, self.hyper_channels))
         for layer in (self.net.y_fidelity, self.net.z_fidelity):
             if layer is not None:
                 layer.build((None, None, None, layer.filters))
 
-    def to_latents(self, y):
+    def to_latents(self, y: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         y_high, y_low = y
         z_high, z_low = self.net.hyper_analysis(y)  # at 1/64, 1/128
         if not self.two_layers:
@@ -142,7 +144,7 @@ class OctaveLatents(LatentCoder):
         z2_high, z2_low = self.net.top_analysis((z_high, z_low))  # of the same sizes
         return z2_high, z2_low, z_low, z_high, y_low, y_high
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         state = self._decoded(k - 1, state, symbols)
         name = self.parts[k].name
         if name in self.learned:
@@ -162,7 +164,7 @@ class OctaveLatents(LatentCoder):
             state = {**state, "mu": mu}
         return state, density.prior(maps, row)
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> tuple[Tensor, Tensor]:
         state = self._decoded(len(self.parts) - 1, state, symbols)
         return state["y_high"], state["y_low"]
 
@@ -205,13 +207,13 @@ class OctaveLatents(LatentCoder):
         known = ops.concatenate([*across, *top, state["high"]], axis=-1)
         return {"y_low": state["y_low"]}, self.net.y_estimator(known)
 
-    def entropy_chains(self):
+    def entropy_chains(self) -> list[FreezableNetwork]:
         self.density.outputs(1)
         raise NotFreezable(
             "its octave convolutions add two paths, which no frozen network does yet"
         )
 
-    def start_rates(self, y):
+    def start_rates(self, y: tuple[Tensor, Tensor]) -> None:
         y_high, y_low = (ops.convert_to_numpy(band).std(axis=(0, 1, 2)) for band in y)
         others = self.density.start(y_low)[list(self.density.other_places)]
         starts = (
@@ -225,11 +227,11 @@ class OctaveLatents(LatentCoder):
             layer.kernel.assign(ops.zeros_like(layer.kernel))
             layer.bias.assign(start.ravel())
 
-    def auxiliary_loss(self):
+    def auxiliary_loss(self) -> Tensor:
         losses = [prior.quantile_loss() for prior in self.priors]
         return sum(losses) / len(losses)
 
-    def latent_loss(self, decoded, progress):
+    def latent_loss(self, decoded: list[Tensor], progress: Tensor | float) -> Tensor | float:
         """Information fidelity: how far high latents are from what low ones predict, squared."""
         if self.net.y_fidelity is None:
             return 0.0

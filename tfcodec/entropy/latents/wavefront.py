@@ -7,18 +7,19 @@ encoder that knew all of y could be quicker, and wrong.)
 """
 
 import dataclasses
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfcodec.coding import wavefront
+from tfcodec.entropy.chains import FreezableNetwork
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.latents.coder import LatentCoder
-from tfcodec.entropy.mixture import MixtureDensity
+from tfcodec.entropy.mixture import Mixture, MixtureDensity
 from tfcodec.entropy.quantize import round_straight_through
-from tfcodec.entropy.walk import Part
+from tfcodec.entropy.walk import Part, Prior, State, Steps
+from tfcodec.layers import Tensor
 from tfcodec.layers.masked import MaskedConv2D
 
 PAD = 2  # positions that the context sees to each side
@@ -68,13 +69,13 @@ class WavefrontLatents(LatentCoder):
         self.networks = (self.hyper_analysis, self.hyper_synthesis, self.context, self.estimator)
         self.priors = (self.prior,)
 
-    def build(self):
+    def build(self) -> None:
         self.prior.build((None, None, None, self.hyper_channels))
 
-    def to_latents(self, y):
+    def to_latents(self, y: Tensor) -> tuple[Tensor, ...]:
         return self.hyper_analysis(y), y
 
-    def step(self, k, state, symbols):
+    def step(self, k: int, state: State, symbols: Tensor | None) -> tuple[State, Prior]:
         """z, then the wavefronts; batch 1."""
         if k == 0:
             return state, Factorized(self.prior, self.z_row)
@@ -100,14 +101,14 @@ class WavefrontLatents(LatentCoder):
         known = ops.concatenate([context, features], axis=-1)[None, :, None]
         return state, self.mixture(known, ops.reshape(valid, (1, -1, 1, 1)))
 
-    def finish(self, state, symbols):
+    def finish(self, state: State, symbols: Tensor) -> Tensor:
         return self._decoded(state, symbols)[:, PAD:, PAD:-PAD]
 
-    def features(self, z_symbols: Any) -> Any:
+    def features(self, z_symbols: Tensor) -> Tensor:
         """What z says of all positions, float32 [B, h, w, 2 M]."""
         return self.hyper_synthesis(ops.cast(z_symbols, "float32") + self.prior.medians)
 
-    def mixture(self, known: Any, valid: Any = None) -> Any:
+    def mixture(self, known: Tensor, valid: Tensor | None = None) -> Mixture:
         """The prior of what context and features say, side by side; valid: see `Mixture`."""
         maps = self.density.split(self.estimator(known))
         return self.density.prior(maps, self.y_row, valid)
@@ -124,13 +125,13 @@ class WavefrontLatents(LatentCoder):
         flat = ops.scatter_update(flat, place[:, None], latents)
         return ops.reshape(flat, ops.shape(state["y_hat"]))
 
-    def with_all_known(self, latents):
+    def with_all_known(self, latents: tuple[Tensor, ...]) -> Steps:
         return _AtOnce(self, round_straight_through(latents[1]))
 
-    def entropy_chains(self):
+    def entropy_chains(self) -> list[FreezableNetwork]:
         self.density.outputs(self.channels)  # says why not
 
-    def auxiliary_loss(self):
+    def auxiliary_loss(self) -> Tensor:
         return self.prior.quantile_loss()
 
 

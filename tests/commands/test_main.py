@@ -27,6 +27,15 @@ def test_a_disk_that_fails_is_one_sentence_of_its_own_file(monkeypatch, capsys):
     assert capsys.readouterr() == ("", sentence)
 
 
+def test_a_file_that_was_taken_for_flags_is_named_with_the_cure(here, capsys):
+    (here / "-x.png").write_bytes(b"")
+    assert main.main(["encode", "-x.png"]) == 2
+    sentence = "tfcodec: there is a file -x.png: give it as ./-x.png, or behind --\n"
+    assert capsys.readouterr().err.endswith(sentence)
+    assert main.main(["encode", "--nosuch"]) == 2
+    assert "there is a file" not in capsys.readouterr().err
+
+
 class TestProcess:
     """The script itself, in a process of its own."""
 

@@ -142,7 +142,9 @@ class TestBrokenStreams:
         assert pathlib.Path("a.tfcd").read_bytes().startswith(MAGIC)
 
     @pytest.mark.parametrize("stream, reason", [FULL, CLOSED])
-    @pytest.mark.parametrize("command", ["info a.tfcd a.tfcd", "verify a.tfcd", "models"])
+    @pytest.mark.parametrize(
+        "command", ["info a.tfcd a.tfcd", "verify a.tfcd", "models", "train --list", "--help"]
+    )
     def test_lines_that_are_the_result_are_missed(self, stream, reason, command):
         shell("$T encode a.png")
         status, _, err = shell(f"$T {command} {stream}")

@@ -50,6 +50,12 @@ def test_what_cannot_be_is_one_sentence_without_keras(words, sentence, here):
     assert not list(here.iterdir())
 
 
+def test_a_flag_that_is_no_number_says_what_it_must_be():
+    done = without_keras("--steps", "abc")
+    assert done.returncode == 2
+    assert done.stderr.endswith("argument --steps: must be a whole number, received 'abc'\n")
+
+
 def test_a_backend_that_is_none_is_one_sentence(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "nosuch")
     done = subprocess.run(

@@ -66,6 +66,11 @@ def parse_quality(text: str) -> float:
     return value
 
 
+def parse_number(kind: type) -> Callable[[str], float]:
+    """For `type` of a flag: a number of that kind, or a sentence."""
+    return lambda text: _number(kind, text)
+
+
 def parse_positive(kind: type) -> Callable[[str], float]:
     def parse(text: str):
         value = _number(kind, text)

@@ -14,6 +14,7 @@ file has proved to be sound.
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 
@@ -33,26 +34,13 @@ def run(*words: str) -> None:
     # As an exception, so that unfinished files are cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        status = main([*words, *sys.argv[1:]]) or _flush()
+        status = main([*words, *sys.argv[1:]])
     except BrokenPipeError:  # such as `tfcodec models | head -1`
         streams.abandon(sys.stdout)
         status = 128 + signal.SIGPIPE
     except KeyboardInterrupt:  # on the way out
         status = 128 + signal.SIGINT
     sys.exit(status)
-
-
-def _flush() -> int:
-    """What argparse has printed, such as help, if anybody can read it; returns the exit status."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        streams.abandon(sys.stdout)
-        streams.warn(f"tfcodec: stdout: cannot be written ({streams.reason(error)})")
-        return 1
-    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,15 +61,35 @@ def main(argv: list[str] | None = None) -> int:
         streams.warn(f"tfcodec: {where}cannot be used ({error.strerror or error})")
         return 1
     except SystemExit as stop:  # argparse has printed the help or what is wrong
+        if stop.code == 2:
+            _tell_dashes(sys.argv[1:] if argv is None else argv)
         return stop.code or 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
+def _tell_dashes(words: list[str]) -> None:
+    """The cure for files whose names were taken for flags."""
+    from tfcodec.commands.console import shown  # late, when streams and signals are in order
+
+    for word in words:
+        if word.startswith("-") and word not in ("-", "--") and os.path.lexists(word):
+            name = shown(word)
+            streams.warn(f"tfcodec: there is a file {name}: give it as ./{name}, or behind --")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says so where help cannot be written, of which argparse is silent."""
+
+    def _print_message(self, message, file=None):
+        if file is sys.stdout:
+            streams.say(message.removesuffix("\n"))
+        else:
+            super()._print_message(message, file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tfcodec", description="A learned image codec.", allow_abbrev=False
-    )
+    parser = _Parser(prog="tfcodec", description="A learned image codec.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"tfcodec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="encode | decode | ...")
     with streams.leaving_at_once():

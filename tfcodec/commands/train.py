@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tfcodec import models, quiet
 from tfcodec.commands import streams
-from tfcodec.commands.arguments import Commands, add_command
+from tfcodec.commands.arguments import Commands, add_command, parse_number
 from tfcodec.commands.console import Console
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports.weights import WEIGHTS
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
         parser.add_argument(
             f"--{field.name}",
-            type=type(field.default),
+            type=str if isinstance(field.default, str) else parse_number(type(field.default)),
             default=field.default,
             metavar="|".join(choices) if choices else _METAVARS[type(field.default)],
             help=f"{what} (default: {shown or repr(shown)})",
@@ -184,7 +184,8 @@ def read_flags(name: str) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--flagfile {name!r} cannot be read ({error})") from None
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise InputError(f"--flagfile {name!r} cannot be read ({reason})") from None
     flags = []
     for number, line in enumerate(lines, start=1):
         if line and not line.startswith("#"):
@@ -207,18 +208,18 @@ def run(arguments: argparse.Namespace) -> int:
     from tfcodec.training import run as training
     from tfcodec.training.outline import outline
 
-    console = Console(files=1)
+    console = Console(files=1, reports=arguments.list or arguments.describe)
     try:
         if arguments.list:
             for name in models.MODELS:
                 console.result(f"{name}: {' '.join(outline(name))}")
-            return 0
+            return console.status
         asked = ask(arguments)
         if arguments.describe:
             _import_keras()
             described = models.describe(asked.model, asked.preset, asked.configure())
             console.result(json.dumps(described, indent=1))
-            return 0
+            return console.status
         training.check(asked)
         _print_log()
         collected = training.collect(asked)

@@ -25,7 +25,7 @@ LIBRARIES = ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2")
 def commands_of_the_page():
     """docs/serving.md: (the command that exports, those that build, those that use)."""
     page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-    exports = next(line for line in page.splitlines() if line.startswith("    tfcodec export"))
+    exports = next(line for line in page.splitlines() if line.startswith("tfcodec export"))
     section = page.split("## From C, without Python\n")[1].split("\n## ")[0]
     lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
     first = next(k for k, line in enumerate(lines) if line.startswith("./serve"))

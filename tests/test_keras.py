@@ -167,6 +167,7 @@ np.savez(sys.argv[2], value=value, gradient=gradient)
 
 
 @needs_jax
+@pytest.mark.slow
 def test_jax_computes_the_same_without_tensorflow(tmp_path, fast, photograph):
     x = batch(photograph[:64, :64])
     np.save(tmp_path / "x.npy", x)

@@ -46,6 +46,7 @@ def test_functions_give_what_those_of_tensorflows_loader_give(tmp_path, name, pr
     check_against_tensorflows_loader(tiny_exports.tiny_export(tmp_path / "tiny", name, preset))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_mixtures_do_so_too(tmp_path, name):
     path = str(tmp_path / "small")

@@ -46,7 +46,9 @@ def served(tmp_path_factory):
     return serve
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    "host", ["with AVX2 at most", pytest.param("without oneDNN", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     "names", [("tiny", DEFAULT), pytest.param(OTHERS, marks=pytest.mark.slow)], ids=" ".join
 )

@@ -21,7 +21,7 @@ from tfcodec.coding import container
 from tfcodec.coding.format import CODER_NAMES, DEFAULT_MAX_PIXELS
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed
-from tfcodec.files import atomic_write, check_target
+from tfcodec.files import atomic_write, check_target, unreadable_named
 from tfcodec.quality import bytes_of_bpp, check_wishes, of_byte
 
 NO_LIMIT = 2**70  # pixels, where nothing is decoded
@@ -285,18 +285,9 @@ def _read(source, max_pixels) -> tuple[str, bytes]:
             f"a .tfcd file is given as its bytes or its path, received {_described(source)}"
         )
     name = os.fspath(source)
-    try:
-        with open(source, "rb") as file:
-            limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
-            return name, container.read(file, name, limit)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: this is a directory, not a file") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror})") from error
-    except ValueError as error:  # a null byte in the name
-        raise InputError(f"{name!r}: cannot be the name of a file ({error})") from error
+    with unreadable_named(name, "file"), open(source, "rb") as file:
+        limit = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+        return name, container.read(file, name, limit)
 
 
 def _described(value: Any) -> str:

@@ -5,6 +5,7 @@ Knows nothing of what is written. May be imported by every room.
 
 import contextlib
 import ctypes
+import errno
 import glob
 import os
 import shutil
@@ -13,6 +14,29 @@ from collections.abc import Iterator
 from tfcodec.errors import InputError
 
 PARTIAL = ".tfcodec-"  # begins the names of files that are being written
+
+
+def reason(error: OSError) -> str:
+    """Why a stream or file failed, in words."""
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def unreadable_named(name: str, kind: str) -> Iterator[None]:
+    """Turns what opening and reading a file raises into an InputError of one sentence.
+
+    Args: name: what to call the file; kind: what a directory is not, such as "picture".
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{name}: this is a directory, not a {kind}") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({reason(error)})") from error
+    except ValueError as error:  # a null byte in the name
+        raise InputError(f"{name!r}: cannot be the name of a file ({error})") from error
 
 
 def check_target(path: str | os.PathLike) -> None:

@@ -10,8 +10,9 @@ from tfcodec.commands import streams
 from tfcodec.commands.arguments import Commands, add_command, add_files
 from tfcodec.commands.console import Console, Job, load_codec, result_line
 from tfcodec.commands.jobs import Kind, plan, ready
-from tfcodec.errors import InputError, ModelError
+from tfcodec.errors import ModelError
 from tfcodec.exports import installed
+from tfcodec.files import unreadable_named
 
 SUFFIX = ".tfcd"
 FILES = Kind("tfcodec files", (SUFFIX,))
@@ -95,12 +96,5 @@ def read_file(path: str, max_pixels: int) -> bytes:
     """The bytes of a .tfcd file, `-` for stdin, and never many more than a file of that many pixels
     can have."""
     name = Job(path).name
-    try:
-        with streams.reading(path) as file:
-            return container.read(file, name, max_pixels)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: this is a directory, not a file") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({streams.reason(error)})") from error
+    with unreadable_named(name, "file"), streams.reading(path) as file:
+        return container.read(file, name, max_pixels)

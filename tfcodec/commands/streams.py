@@ -5,7 +5,6 @@ Imports next to nothing, so that `run` can put things right before anything else
 """
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
 from tfcodec.errors import InputError, TfcodecError
+from tfcodec.files import reason
 
 STANDARD = "-"  # in place of a file: standard input or output
 
@@ -128,8 +128,3 @@ def write(data: bytes) -> None:
 
 def _cannot_be_written(error: OSError) -> str:
     return f"stdout: cannot be written ({reason(error)})"
-
-
-def reason(error: OSError) -> str:
-    """Why a stream or file failed, in words."""
-    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)

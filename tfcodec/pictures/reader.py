@@ -11,6 +11,7 @@ from PIL import Image
 from tfcodec.coding.container import exceeds
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS, MAX_BYTES_PER_PIXEL, SPARE_BYTES
 from tfcodec.errors import InputError
+from tfcodec.files import unreadable_named
 from tfcodec.pictures.color import decode_encoding, from_code_points, to_srgb
 from tfcodec.pictures.decoded import Decoded, Unreadable
 from tfcodec.pictures.formats import HEAD, avif_bits, identify, jxl_size, prepare, refuse_rare_jpeg
@@ -56,20 +57,11 @@ def read(
     if not isinstance(source, (str, os.PathLike)):
         return _read(source, name or "the file", max_pixels)
     name = name or os.fspath(source)
-    try:
-        with open(source, "rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size == 0:
-                raise InputError(f"{name}: the file is empty")
-            return _read(file, name, max_pixels)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: this is a directory, not a picture") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:  # a null byte in the name
-        raise InputError(f"{name!r}: cannot be the name of a file ({error})") from error
+    with unreadable_named(name, "picture"), open(source, "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
+            raise InputError(f"{name}: the file is empty")
+        return _read(file, name, max_pixels)
 
 
 def read_bytes(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:

@@ -23,7 +23,7 @@ from tfcodec.commands.decode import SUFFIX
 from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports import installed
-from tfcodec.files import atomic_write
+from tfcodec.files import atomic_write, unreadable_named
 from tfcodec.quality import bytes_of_bpp
 
 MOST_BYTES_PER_PIXEL, MOST_BYTES_BESIDE = 8, 2**26  # of a picture from stdin; 8 are 16-bit RGBA
@@ -181,11 +181,8 @@ def _read(job: Job, max_pixels: int) -> pictures.Picture:
     if job.source != streams.STANDARD:
         return pictures.read(job.source, max_pixels)
     limit = MOST_BYTES_PER_PIXEL * max_pixels + MOST_BYTES_BESIDE
-    try:
-        with streams.reading(job.source) as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"{job.name}: cannot be read ({streams.reason(error)})") from error
+    with unreadable_named(job.name, "picture"), streams.reading(job.source) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise InputError(f"{job.name}: is larger than any picture of {max_pixels} pixels")
     return pictures.read_bytes(data, job.name, max_pixels)

@@ -1,5 +1,6 @@
 """Laws of the package's face: what goes in, what comes out, and what is said of anything else."""
 
+import concurrent.futures
 import io
 import multiprocessing
 import pathlib
@@ -264,16 +265,14 @@ def test_a_codec_pickles_by_its_weights(tmp_path, monkeypatch, photograph):
     data = pickle.dumps(codec)
     assert len(data) < 300 and pickle.loads(data) is codec
     spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(1) as pool:
-        assert pool.apply(_encode, (codec, photograph)) == codec.encode(photograph).data
+    # An executor says when its process died; a Pool would wait for ever.
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        file = pool.submit(codec.encode, photograph).result().data
+    assert file == codec.encode(photograph).data
     tiny_exports.tiny_export(str(path))
     monkeypatch.delenv(installed.MODELS_VARIABLE, raising=False)
     with pytest.raises(tfcodec.ModelError, match="the codec model: needs the model with fing"):
         pickle.loads(data)
-
-
-def _encode(codec, picture):
-    return codec.encode(picture).data
 
 
 def test_an_image_in_memory_needs_no_file(tiny, photograph):

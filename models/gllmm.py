@@ -30,6 +30,7 @@ from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.masked import MaskedConv2D
 from tfcodec.layers.residual import ResidualBlockDown, ResidualBlockUp
 from tfcodec.models.base import LADDER, CodecModel
+from tfcodec.models.blocks import BlockAnalysis, BlockSynthesis, karhunen_loeve
 from tfcodec.models.starts import unit_start
 from tfcodec.models.transforms import conv, estimator, leaky, sequential, up_conv
 
@@ -44,7 +45,21 @@ class Config:
     gain_level: float = 1.0
 
 
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    width: int = 64  # of the transforms' blocks, at H/8
+    analysis_blocks: int = 2
+    synthesis_blocks: int = 2
+    filters: int = 48  # N, of z and of the hyper networks
+    latents: int = 96  # M, of y
+    estimators: tuple[int, ...] = (128, 128)
+    slope: float = 0.125
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+
+
 PRESETS = {
+    "block": BlockConfig(),
     "compact": Config(
         filters=48, latents=96, estimators=(256, 384), slope=0.125, lambdas=LADDER, gain_level=4.0
     ),
@@ -55,19 +70,30 @@ PRESETS = {
 
 def build(cfg: Config, name: str = "gllmm") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
-    transforms, numbers = (analysis(cfg), synthesis(cfg)), mixture.NUMBERS * cfg.latents
+    numbers, compact = mixture.NUMBERS * cfg.latents, isinstance(cfg, BlockConfig)
+    transforms = block_transforms(cfg) if compact else (analysis(cfg), synthesis(cfg))
     networks = WavefrontNetworks(
         *hyper_transforms(cfg),
         MaskedConv2D(2 * cfg.latents, dtype="float32", name="context"),
-        estimator(cfg.estimators, numbers, cfg.slope, "estimator"),
+        estimator(cfg.estimators, numbers, cfg.slope, "estimator", use_bias=compact),
     )
     return CodecModel(
         *transforms,
         WavefrontLatents(networks, cfg.latents, cfg.filters),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
-        start=start,
+        start=karhunen_loeve if compact else start,
         name=name,
+    )
+
+
+def block_transforms(cfg: BlockConfig) -> tuple[BlockAnalysis, BlockSynthesis]:
+    block = partial(ConcatenatedResidualBlock, slope=cfg.slope)
+    analysis = [block] * cfg.analysis_blocks + [SimplifiedAttention]
+    synthesis = [SimplifiedAttention] + [block] * cfg.synthesis_blocks
+    return (
+        BlockAnalysis(cfg.width, analysis, cfg.latents, name="analysis"),
+        BlockSynthesis(cfg.width, synthesis, up_kernel=1, name="synthesis"),
     )
 
 

@@ -18,6 +18,7 @@ weak. Encoder and decoder share these weights. Slices are coded with convolution
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -26,10 +27,12 @@ from keras import ops
 
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers import Shape, Tensor
+from tfcodec.layers.depthwise import DepthBlock
 from tfcodec.layers.enhancement import FeatureEnhancement
 from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import starts, tcm
 from tfcodec.models.base import LADDER, CodecModel
+from tfcodec.models.blocks import BlockAnalysis, BlockSynthesis, karhunen_loeve
 from tfcodec.models.transforms import ShortcutAnalysis, ShortcutSynthesis, compact_slices
 
 # The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
@@ -67,7 +70,28 @@ class CompactConfig:
     gain_level: float = 16.0
 
 
-PRESETS = {"compact": CompactConfig(), "n64": Config(64), "n96": Config(96), "n128": Config(128)}
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    width: int = 96  # of the transforms' blocks, at H/8
+    analysis_blocks: int = 2
+    synthesis_blocks: int = 3
+    filters: int = 48  # of the hyper networks
+    latents: int = 192  # M
+    slices: int = 4
+    hyper_latents: int = 48  # of z
+    enhancement: int = 16  # as in `Config`
+    kernel_sizes: tuple[int, ...] = (3, 3, 1)  # of the couplings, one a level that halves the sides
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+
+
+PRESETS = {
+    "block": BlockConfig(),
+    "compact": CompactConfig(),
+    "n64": Config(64),
+    "n96": Config(96),
+    "n128": Config(128),
+}
 
 
 class PixelTransform(keras.layers.Layer):
@@ -136,6 +160,8 @@ class PixelTransform(keras.layers.Layer):
 
 def build(cfg: Config | CompactConfig, name: str = "icwem") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
+    if isinstance(cfg, BlockConfig):
+        return _block(cfg, name)
     return (_compact if isinstance(cfg, CompactConfig) else _authors)(cfg, name)
 
 
@@ -170,6 +196,27 @@ def _compact(cfg, name):
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=starts.principal,
+        pixels=pixels,
+        name=name,
+    )
+
+
+def _block(cfg, name):
+    inside = dict(couplings=2, squeeze=2, centre=0.5, activate=True)
+    pixels = PixelTransform(cfg.enhancement, cfg.kernel_sizes, name="pixels", **inside)
+    group = Group.convolutions(
+        "y", even_slices(cfg.latents, cfg.slices), widths=(64, 48), kernels=(3, 1, 1)
+    )
+    block = partial(DepthBlock, cfg.width)
+    analysis, synthesis = ([block] * n for n in (cfg.analysis_blocks, cfg.synthesis_blocks))
+    squeezed = dict(squeezed=True)
+    return CodecModel(
+        BlockAnalysis(cfg.width, analysis, cfg.latents, name="analysis", **squeezed),
+        BlockSynthesis(cfg.width, synthesis, name="synthesis", up_kernel=1, **squeezed),
+        compact_slices(cfg, [group], 16),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=karhunen_loeve,
         pixels=pixels,
         name=name,
     )

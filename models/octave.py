@@ -36,8 +36,9 @@ from tfcodec.entropy.mixture import MixtureDensity
 from tfcodec.layers import Tensor, Tensors
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.gdn import GDN
-from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
+from tfcodec.layers.octave import OctaveBlock, OctaveConv2D, OctaveConv2DTranspose
 from tfcodec.models.base import LADDER, CodecModel
+from tfcodec.models.blocks import BLOCK, PIXELS, change_of_basis, principal_blocks
 from tfcodec.models.starts import principal_pair, principal_start, unit_start
 from tfcodec.models.transforms import Sum, conv, estimator, leaky, sequential, up_conv
 
@@ -107,7 +108,34 @@ class CompactConfig:
     up_gdn: ClassVar[bool] = False  # leaky ReLUs
 
 
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    """Fields are `Config`'s but for:
+
+    width: of the transforms' blocks, both resolutions together, at 1/8 and 1/16.
+    """
+
+    width: int = 128
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 4
+    filters: int = 48
+    latents: int = 160
+    hyper_filters: int = 64
+    estimators: tuple[int, ...] = (64, 64)
+    cross_kernel_size: int = 3
+    slope: float = 0.125
+    likelihood: str = "gaussian"
+    cross_resolution: bool = True
+    hyper_layers: int = 2
+    fidelity: float = 1.0
+    fidelity_share: float = 0.2
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+    up_gdn: ClassVar[bool] = False  # leaky ReLUs
+
+
 PRESETS = {
+    "block": BlockConfig(),
     "compact": CompactConfig(),
     "compact-gllmm": CompactConfig(likelihood="gllmm", latents=128),
     "n256": Config(256),
@@ -127,16 +155,23 @@ def build(cfg: Config | CompactConfig, name: str = "octave") -> CodecModel:
         )
     if cfg.hyper_layers not in (1, 2):
         raise ValueError(f"`hyper_layers` must be 1 or 2. Received: {cfg.hyper_layers}")
-    compact = isinstance(cfg, CompactConfig)
+    compact = isinstance(cfg, (BlockConfig, CompactConfig))
     density, half = LIKELIHOODS[cfg.likelihood](), cfg.latents // 2
-    analysis, synthesis = transforms(cfg)
-    if compact:
+    if isinstance(cfg, BlockConfig):
+        analysis = OctaveAnalysis(cfg.width, cfg.analysis_blocks, cfg.latents, name="analysis")
+        synthesis = OctaveSynthesis(cfg.width, cfg.synthesis_blocks, half, name="synthesis")
+    else:
+        analysis, synthesis = transforms(cfg)
+    if isinstance(cfg, CompactConfig):
         analysis = Sum(analysis, LinearAnalysis(cfg.linear, half, name="linear"))
         synthesis = Sum(synthesis, LinearSynthesis(cfg.linear, half, name="inverse_linear"))
     between = networks(cfg, density, use_bias=compact)
     fidelity = dict(fidelity=cfg.fidelity, fidelity_share=cfg.fidelity_share)
     latents = OctaveLatents(between, half, cfg.filters // 2, density, **fidelity)
-    start = linear_start if compact else unit_variance
+    if isinstance(cfg, BlockConfig):
+        start = block_start
+    else:
+        start = linear_start if compact else unit_variance
     return CodecModel(analysis, synthesis, latents, cfg.lambdas, cfg.gain_level, start, name=name)
 
 
@@ -249,10 +284,17 @@ class LinearAnalysis(keras.layers.Layer):
 class LinearSynthesis(keras.layers.Layer):
     """(y_high, y_low) to pictures: `LinearAnalysis` mirrored. Arguments as there."""
 
-    def __init__(self, widths: tuple[int, ...], channels: int, centre: float = 0.5, **kwargs: Any):
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        channels: int,
+        centre: float = 0.5,
+        outputs: int = 3,
+        **kwargs: Any,
+    ):
         super().__init__(dtype="float32", **kwargs)
         self.centre = centre
-        filters = (channels // 4, *widths[::-1], 3)
+        filters = (channels // 4, *widths[::-1], outputs)
         self.low, *self.shortcuts = (
             SubpixelConv2D(f, 1, use_bias=False, dtype="float32", name=f"shortcut{k}")
             for k, f in enumerate(filters)
@@ -264,6 +306,70 @@ class LinearSynthesis(keras.layers.Layer):
         for shortcut in self.shortcuts:
             x = shortcut(x)
         return x + self.centre
+
+
+class OctaveAnalysis(keras.layers.Layer):
+    """[B, H, W, 3] in [0, 1] to (y_high [B, H/16, W/16, M/2], y_low [B, H/32, W/32, M/2]).
+
+    As `blocks.BlockAnalysis`, of octave convolutions alone.
+
+    Args: width: channels of the blocks, both resolutions together; blocks: how many; latents: M.
+    """
+
+    def __init__(self, width: int, blocks: int, latents: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        self.pca = change_of_basis()
+        self.stem = OctaveConv2D(width, 3, dtype=policy, name="stem")
+        self.blocks = [OctaveBlock(width, dtype=policy, name=f"block{k}") for k in range(blocks)]
+        options = dict(strides=2, cross_kernel_size=3, dtype="float32")
+        self.down = OctaveConv2D(latents, 3, name="down", **options)
+        self.linear = LinearAnalysis((), latents // 2, 0.0, name="linear")
+
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        p = self.pca(ops.space_to_depth(x - 0.5, BLOCK))
+        h = self.stem(p)
+        for block in self.blocks:
+            h = block(h)
+        return tuple(a + b for a, b in zip(self.down(h), self.linear(p), strict=True))
+
+
+class OctaveSynthesis(keras.layers.Layer):
+    """(y_high, y_low) to [B, H, W, 3]: the analysis mirrored, with its own blocks.
+
+    Args: width, blocks: as there; channels: of each latent.
+    """
+
+    def __init__(self, width: int, blocks: int, channels: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        self.linear = LinearSynthesis((), channels, 0.0, PIXELS, name="linear")
+        self.up = OctaveConv2DTranspose(width, 3, 2, dtype=policy, name="up")
+        self.blocks = [OctaveBlock(width, dtype=policy, name=f"block{k}") for k in range(blocks)]
+        self.head = OctaveConv2D(
+            PIXELS, 3, low_ratio=0, cross_kernel_size=2, dtype="float32", name="head"
+        )
+        self.pca = change_of_basis()
+
+    def call(self, y: tuple[Tensor, Tensor]) -> Tensor:
+        h = self.up(y)
+        for block in self.blocks:
+            h = block(h)
+        p = self.head(h) + self.linear(y)
+        return ops.depth_to_space(self.pca(p), BLOCK) + 0.5
+
+
+def block_start(model: CodecModel, x: np.ndarray) -> None:
+    """As `blocks.karhunen_loeve`, of both resolutions; x: as there."""
+    analysis, synthesis = model.analysis_transform, model.synthesis_transform
+    components = principal_blocks(analysis, synthesis, x)
+    linear, inverse = analysis.linear, synthesis.linear
+    leading = principal_start(linear, inverse, components)[..., : linear.leading]
+    principal_pair(linear.low, inverse.low, leading)
+    for layer in (analysis.down, synthesis.head):
+        for path in (layer.high, layer.low):
+            path.kernel.assign(ops.zeros_like(path.kernel))
+    model.start_rates(x)
 
 
 def unit_variance(model: CodecModel, x: np.ndarray) -> None:

@@ -62,16 +62,19 @@ def principal_start(
 
 
 def principal_pair(down: DownConv2D, up: SubpixelConv2D, x: Tensor) -> np.ndarray:
-    """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/2, W/2, filters].
+    """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/s, W/s, filters].
 
-    Args: down: a 2x2 `DownConv2D`; up: the 1x1 `SubpixelConv2D` that undoes it.
+    Args: down: an s x s `DownConv2D` of stride s; up: the 1x1 `SubpixelConv2D` that undoes it.
     """
-    blocks = ops.convert_to_numpy(ops.space_to_depth(x, 2))  # [.., row, column, channel]
+    side = up.factor
+    if side > 1:
+        x = ops.space_to_depth(x, side)  # [.., row, column, channel]
+    blocks = ops.convert_to_numpy(x)
     components = principal_components(blocks)
     basis = np.zeros([len(components), down.filters], np.float32)
     kept = min(basis.shape)
     basis[:, :kept] = components[:, :kept]
-    down.kernel.assign(basis.reshape(2, 2, -1, down.filters))
+    down.kernel.assign(basis.reshape(side, side, -1, down.filters))
     up.conv.kernel.assign(basis.T[None, None])
     return blocks @ basis
 

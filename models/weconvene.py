@@ -23,9 +23,10 @@ from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.residual import ResidualBlock, ResidualBlockDown, ResidualBlockUp
 from tfcodec.layers.wavelet import Bands
-from tfcodec.layers.weconv import WeConvDown, WeConvUp
+from tfcodec.layers.weconv import WeConvBlock, WeConvDown, WeConvUp
 from tfcodec.models import starts
 from tfcodec.models.base import LADDER, CodecModel
+from tfcodec.models.blocks import BlockAnalysis, BlockSynthesis, karhunen_loeve
 from tfcodec.models.transforms import (
     ShortcutAnalysis,
     ShortcutSynthesis,
@@ -64,13 +65,31 @@ class CompactConfig:
     gain_level: float = 8.0
 
 
-PRESETS = {"compact": CompactConfig(), "n128": Config()}
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    width: int = 96  # of the transforms' blocks, at H/8
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 4
+    filters: int = 48  # of the hyper networks
+    latents: int = 64  # M, as in `Config`
+    low_slices: int = 3
+    high_slices: int = 3
+    hyper_latents: int = 48  # of z
+    wavelet: str = "haar"  # or "5/3", "9/7"; "none" for depth blocks without one
+    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+
+
+PRESETS = {"block": BlockConfig(), "compact": CompactConfig(), "n128": Config()}
 
 
 def build(cfg: Config | CompactConfig, name: str = "weconvene") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     low = even_slices(cfg.latents, cfg.low_slices)
     high = even_slices(3 * cfg.latents, cfg.high_slices)
+    if isinstance(cfg, BlockConfig):
+        return block_codec(cfg, low, high, None, name)
     bands, after = Bands(cfg.wavelet, name="bands"), dict(given=("low",), widths=cfg.slice_widths)
     if isinstance(cfg, CompactConfig):
         groups = [
@@ -133,6 +152,26 @@ def compact_codec(
         gain_level=cfg.gain_level,
         start=starts.principal,
         stride=stride,
+        name=name,
+    )
+
+
+def block_codec(cfg, low, high, levels, name):
+    bands = Bands(cfg.wavelet, channels=levels is not None, name="bands")
+    groups = [
+        Group.convolutions("low", low, widths=cfg.slice_widths),
+        Group.convolutions(
+            "high", high, given=("low",), widths=cfg.slice_widths, kernels=(3, 1, 1)
+        ),
+    ]
+    block = partial(WeConvBlock, cfg.width, cfg.wavelet, levels)
+    return CodecModel(
+        BlockAnalysis(cfg.width, [block] * cfg.analysis_blocks, cfg.latents, 8, name="analysis"),
+        BlockSynthesis(cfg.width, [block] * cfg.synthesis_blocks, 8, name="synthesis"),
+        compact_slices(cfg, groups, 8, bands),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=karhunen_loeve,
         name=name,
     )
 

@@ -17,7 +17,7 @@ import dataclasses
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.wavelet import Bands
 from tfcodec.models.base import LADDER, CodecModel
-from tfcodec.models.weconvene import compact_codec, wavelet_codec
+from tfcodec.models.weconvene import block_codec, compact_codec, wavelet_codec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +49,30 @@ class CompactConfig:
     gain_level: float = 8.0
 
 
-PRESETS = {"compact": CompactConfig(), "n128": Config()}
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    width: int = 96  # of the transforms' blocks, at H/8
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 4
+    filters: int = 48  # of the hyper networks
+    latents: int = 64  # M, of y
+    low_slices: int = 3
+    hyper_latents: int = 48  # of z
+    wavelet: str = "9/7"  # or "5/3", "haar"
+    levels: int = 2  # spatial levels of the convolutions
+    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
+    lambdas: tuple[float, ...] = LADDER
+    gain_level: float = 16.0
+
+
+PRESETS = {"block": BlockConfig(), "compact": CompactConfig(), "n128": Config()}
 
 
 def build(cfg: Config | CompactConfig, name: str = "weconvene3d") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     low, high = even_slices(cfg.latents, cfg.low_slices), (cfg.latents,) * 3
+    if isinstance(cfg, BlockConfig):
+        return block_codec(cfg, low, high, cfg.levels, name)
     bands = Bands(cfg.wavelet, channels=True, name="bands")
     after = dict(given=("low",), kernels=(1, 1, 1), widths=cfg.slice_widths)
     if isinstance(cfg, CompactConfig):

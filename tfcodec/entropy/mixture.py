@@ -135,7 +135,9 @@ class MixtureDensity(Density):
 
     def start(self, spread: np.ndarray) -> np.ndarray:
         start = np.zeros([NUMBERS, len(spread)], np.float32)
-        start[2 : 3 * COMPONENTS : 3] = np.log(spread + SPREAD_MIN)
+        # Components of a family that began alike would stay alike.
+        apart = np.tile(np.log([0.5, 1.0, 2.0]), len(FAMILIES))[:, None]
+        start[2 : 3 * COMPONENTS : 3] = np.log(spread + SPREAD_MIN) + apart
         return start
 
     def outputs(self, channels: int) -> tuple[tuple[str, int], ...]:

@@ -96,6 +96,59 @@ def _swish(u):
     return u * ops.sigmoid(u)  # as a product: TensorFlow finds it, but not in `ops.silu`
 
 
+class SeparableUnit(keras.layers.Layer):
+    """b(dw(act(a x))): 1x1, act(v) = v sigmoid(4 v), depthwise 3x3, 1x1; the last starts at zero.
+
+    Args: hidden: channels between the two 1x1; filters: of the output.
+    Input:  [B, H, W, C].
+    Output: [B, H, W, filters].
+    """
+
+    def __init__(self, hidden: int, filters: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.hidden, self.filters, policy = hidden, filters, self.dtype_policy
+        before = dict(scale=SHARPNESS, bias_scale=SHARPNESS, dtype=policy)
+        self.a = ScaledConv2D(hidden, 1, name="a", **before)
+        self.dw = DepthwiseConv3x3(scale=1.0 / SHARPNESS, dtype=policy, name="dw")
+        self.b = keras.layers.Conv2D(filters, 1, kernel_initializer="zeros", dtype=policy, name="b")
+
+    def build(self, input_shape: Shape) -> None:
+        self.a.build(input_shape)
+        for layer in (self.dw, self.b):
+            layer.build((*input_shape[:3], self.hidden))
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.b(self.dw(_swish(self.a(x))))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:3], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden": self.hidden, "filters": self.filters}
+
+
+class PointwiseUnit(keras.layers.Layer):
+    """d(act(c x)): 1x1 from C to 2C channels, act(v) = v sigmoid(4 v), 1x1 back; starts at zero.
+
+    Input and output: [B, H, W, C], float.
+    """
+
+    def build(self, input_shape: Shape) -> None:
+        filters, policy = input_shape[-1], self.dtype_policy
+        before = dict(scale=SHARPNESS, bias_scale=SHARPNESS, dtype=policy)
+        behind = dict(scale=1.0 / SHARPNESS, dtype=policy, kernel_initializer="zeros")
+        self.c = ScaledConv2D(2 * filters, 1, name="c", **before)
+        self.d = ScaledConv2D(filters, 1, name="d", **behind)
+        self.c.build(input_shape)
+        self.d.build((*input_shape[:3], 2 * filters))
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.d(_swish(self.c(x)))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
 class DepthBlock(keras.layers.Layer):
     """x += b(dw(act(a x))), then x += d(act(c x)), with act(v) = v sigmoid(4 v).
 

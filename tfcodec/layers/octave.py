@@ -20,6 +20,7 @@ import keras
 
 from tfcodec.layers import PairOfShapes, Shape, Tensor
 from tfcodec.layers.conv import DownConv2D, UpConv2D
+from tfcodec.layers.depthwise import DepthwiseConv3x3, PointwiseUnit
 
 
 @keras.saving.register_keras_serializable("tfcodec")
@@ -170,3 +171,50 @@ def _check_halves(high, low):
                 "`low` must be half as high and wide as `high`. "
                 f"Received: high={tuple(high)}, low={tuple(low)}"
             )
+
+
+@keras.saving.register_keras_serializable("tfcodec")
+class OctaveBlock(keras.layers.Layer):
+    """A depth block of two resolutions that exchange what they learn.
+
+        high ─┬► octave 1x1 ► act ─► depthwise 3x3 ► 1x1 ─(+ high)─► FFN ─► high
+        low  ─┘  (4 paths)         └► depthwise 3x3 ► 1x1 ─(+ low)──► FFN ─► low
+
+    `depthwise.DepthBlock` whose first convolution is an `OctaveConv2D`, each of whose four paths
+    has an activation; the rest works within a resolution.
+
+    Args: filters: channels of both resolutions together, half of them each.
+    Input and output: (high [B, H, W, F/2], low [B, H/2, W/2, F/2]).
+    """
+
+    def __init__(self, filters: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters, policy = filters, self.dtype_policy
+        act = keras.layers.LeakyReLU(negative_slope=0.125)
+        self.exchange = OctaveConv2D(
+            filters, 1, cross_kernel_size=2, activation=act, dtype=policy, name="exchange"
+        )
+        zeros = dict(kernel_initializer="zeros", dtype=policy)
+        halves = ("high", "low")
+        self.dw = [DepthwiseConv3x3(dtype=policy, name=f"{half}_dw") for half in halves]
+        self.b = [keras.layers.Conv2D(filters // 2, 1, name=f"{h}_b", **zeros) for h in halves]
+        self.mix = [PointwiseUnit(dtype=policy, name=f"{half}_mix") for half in halves]
+
+    def build(self, input_shape: PairOfShapes) -> None:
+        self.exchange.build(input_shape)
+        for layers in (self.dw, self.b, self.mix):
+            for layer, shape in zip(layers, input_shape, strict=True):
+                layer.build((*shape[:3], self.filters // 2))
+
+    def call(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        y = [
+            band + b(dw(part))
+            for band, part, dw, b in zip(x, self.exchange(x), self.dw, self.b, strict=True)
+        ]
+        return tuple(band + mix(band) for band, mix in zip(y, self.mix, strict=True))
+
+    def compute_output_shape(self, input_shape: PairOfShapes) -> PairOfShapes:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters}

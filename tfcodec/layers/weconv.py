@@ -15,10 +15,11 @@ from keras import ops
 
 from tfcodec.layers import Shape, Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
+from tfcodec.layers.depthwise import PointwiseUnit, SeparableUnit
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.padding import pad_to_multiple
 from tfcodec.layers.residual import SLOPE
-from tfcodec.layers.wavelet import Transform2D, wavedec3, waverec3
+from tfcodec.layers.wavelet import Transform2D, wavedec2, wavedec3, waverec2, waverec3
 
 NORMS = ("gdn", "igdn", "none")
 
@@ -296,3 +297,83 @@ class WeConvUp(_Resampling):
         up = partial(SubpixelConv2D, filters, 3, name="up")
         skip = partial(SubpixelConv2D, filters, 3)
         super().__init__(up, skip, "igdn", filters, wavelet, levels, slope, **kwargs)
+
+
+@keras.saving.register_keras_serializable("tfcodec")
+class WeConvBlock(keras.layers.Layer):
+    """A depth block whose filters work in the wavelet domain, on each band by itself.
+
+        x ─► DWT ─┬─ low band ───► 1x1 ► act ► depthwise 3x3 ► 1x1 ─┬─► inverse DWT ─(+ x)─► FFN
+                  └─ high bands ─► 1x1 ► act ► depthwise 3x3 ► 1x1 ─┘
+
+    `depthwise.DepthBlock` with a wavelet convolution in place of its first half, for the same
+    arithmetic: as in `WeConv` low and high bands have networks of their own and activations in the
+    wavelet domain, and the three high bands of a level are mixed. With `levels` the transform is
+    that of `WeConv3D`, along the channels too.
+
+    Args:
+        filters: C; even with `levels`.
+        wavelet: "haar", "5/3" or "9/7".
+        levels: None for one level in two dimensions, else spatial levels in three.
+    Input and output: [B, H, W, C], H and W multiples of 2, or of 2^levels.
+    """
+
+    def __init__(
+        self, filters: int, wavelet: str = "haar", levels: int | None = None, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.filters, self.wavelet, self.levels, policy = (
+            filters,
+            wavelet,
+            levels,
+            self.dtype_policy,
+        )
+        halves = ("",) if levels is None else ("low_", "high_")
+        width = filters // len(halves)
+        names = [f"{half}{band}" for half in halves for band in range((levels or 1) + 1)]
+        self.units = [
+            SeparableUnit(width, width * (1 if name.endswith("0") else 3), dtype=policy, name=name)
+            for name in names
+        ]
+        self.mix = PointwiseUnit(dtype=policy, name="mix")
+
+    def build(self, input_shape: Shape) -> None:
+        for unit in self.units:
+            unit.build((None, None, None, unit.filters))
+        self.mix.build(input_shape)
+
+    def call(self, x: Tensor) -> Tensor:
+        x = x + self._merge([u(band) for u, band in zip(self.units, self._split(x), strict=True)])
+        return x + self.mix(x)
+
+    def _split(self, x):
+        """The low band, then the three high ones of each level side by side; so of each half."""
+        if self.levels is None:
+            halves = [wavedec2(x, 1, self.wavelet)]
+        else:
+            halves = wavedec3(x, self.levels, self.wavelet)
+        return [band for half in halves for band in _side_by_side(half)]
+
+    def _merge(self, bands):
+        if self.levels is None:
+            return waverec2(_one_by_one(bands), self.wavelet)
+        half = len(bands) // 2
+        return waverec3(_one_by_one(bands[:half]), _one_by_one(bands[half:]), self.wavelet)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"filters": self.filters, "wavelet": self.wavelet, "levels": self.levels}
+        return {**super().get_config(), **own}
+
+
+def _side_by_side(bands):
+    """[low, lh, hl, hh, lh, ..] to [low, three high bands as one, ..]."""
+    triples = [bands[k : k + 3] for k in range(1, len(bands), 3)]
+    return [bands[0], *(ops.concatenate(triple, axis=-1) for triple in triples)]
+
+
+def _one_by_one(bands):
+    """The reverse."""
+    return [bands[0], *(band for three in bands[1:] for band in ops.split(three, 3, axis=-1))]

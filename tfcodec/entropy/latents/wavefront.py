@@ -131,6 +131,11 @@ class WavefrontLatents(LatentCoder):
     def entropy_chains(self) -> list[FreezableNetwork]:
         self.density.outputs(self.channels)  # says why not
 
+    def start_rates(self, y: Tensor) -> None:
+        last = self.estimator.layers[-1]
+        last.kernel.assign(ops.zeros_like(last.kernel))
+        last.bias.assign(self.density.start(ops.convert_to_numpy(y).std(axis=(0, 1, 2))).ravel())
+
     def auxiliary_loss(self) -> Tensor:
         return self.prior.quantile_loss()
 

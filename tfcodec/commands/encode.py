@@ -90,7 +90,7 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     _check_flags(arguments)
-    console = Console()
+    console = Console(verbose=arguments.verbose)
     jobs = plan(
         arguments, KIND, lambda source, out: Job(source, out, arguments.reconstruction), console
     )
@@ -103,6 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.failure(error)
         return 1
 
+    tries = (arguments.bpp, arguments.target_bytes, arguments.psnr)  # take several encodes
+    once = len(jobs) == 1 and all(wish is None for wish in tries)
+
     def work(job: Job) -> str:
         picture = _read(job, arguments.max_pixels)
         for notice in picture.notices:
@@ -111,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.notice(f"{job.name}: {lost}")
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
-        model = load_codec(info)
+        model = load_codec(info, console, once=once)
         start, most = time.perf_counter(), _most_bytes(picture, arguments)
         encoded = model.encode(
             picture,

@@ -59,6 +59,8 @@ class Functions:
         called and its weights are missing, damaged or no longer those that were there.
     """
 
+    whole = False  # the integers lie beside the functions, too
+
     def __init__(self, path: str | os.PathLike):
         self._path, self._lock, self._variables = path, threading.RLock(), {}
         saved = pathlib.Path(path, "1")
@@ -93,6 +95,9 @@ class Functions:
         with incomplete_exports_named(self._path):
             values = self._restore(self._tables.values())
             return {name: value.numpy() for name, value in zip(self._tables, values, strict=True)}
+
+    def free_large(self) -> None:
+        """Does nothing: TensorFlow gives the memory of a function back by itself."""
 
     def load(self, node: int) -> tuple[Callable[..., list[tf.Tensor]], Structure, Structure]:
         """(callable of tensors, the specs of its arguments, those of its results), of the function

@@ -10,7 +10,7 @@ from tfcodec import quiet
 from tfcodec.commands import streams
 from tfcodec.commands.progress import Progress
 from tfcodec.commands.streams import leaving_at_once
-from tfcodec.errors import TfcodecError
+from tfcodec.errors import ModelError, TfcodecError
 from tfcodec.exports import installed, runtimes
 
 if TYPE_CHECKING:  # not needed by every command
@@ -160,7 +160,13 @@ def _escape(character: str) -> str:
 
 
 def import_tensorflow() -> None:
-    """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback."""
+    """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback.
+
+    Raises: ModelError if it is not installed.
+    """
+    if not runtimes.tensorflow_is_installed():
+        cure = runtimes.CURES[runtimes.TENSORFLOW]
+        raise ModelError(f"this needs TensorFlow, which is not installed: {cure}")
     with leaving_at_once():
         quiet.import_tensorflow()
 

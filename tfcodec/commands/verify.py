@@ -50,9 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
             pictures.metadata_from_bytes(packed.metadata, job.name)
         if arguments.decode:
             info = installed.find_fingerprint(packed.fingerprint, job.name)
-            load_codec(info, console, decoding=True, once=len(sources) == 1).decode(
-                packed, job.name, console.tile
-            )
+            model = load_codec(info, console, decoding=True, once=len(sources) == 1)
+            model.decode(packed, job.name, console.tile)
         return facts_line(job.name, packed, len(data)) + "  sound"
 
     return console.for_each([Job(source.path) for source in sources], work)

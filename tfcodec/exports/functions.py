@@ -96,9 +96,6 @@ class Functions:
             values = self._restore(self._tables.values())
             return {name: value.numpy() for name, value in zip(self._tables, values, strict=True)}
 
-    def free_large(self) -> None:
-        """Does nothing: TensorFlow gives the memory of a function back by itself."""
-
     def load(self, node: int) -> tuple[Callable[..., list[tf.Tensor]], Structure, Structure]:
         """(callable of tensors, the specs of its arguments, those of its results), of the function
         that is this node of the SavedModel. Raises: ModelError."""

@@ -20,8 +20,10 @@ import json
 import mmap
 import os
 import pathlib
+import struct
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -70,6 +72,9 @@ def incomplete_exports_named(path: str | os.PathLike) -> Iterator[None]:
         TypeError,
         AttributeError,
         RuntimeError,
+        EOFError,
+        struct.error,
+        zlib.error,
         zipfile.BadZipFile,
     ) as error:
         raise ModelError(

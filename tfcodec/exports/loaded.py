@@ -78,7 +78,13 @@ class Exported:
     def keep_networks(self, keep: bool) -> None:
         """Whether networks of LiteRT stay in memory after their use, as they do, unless they are
         large. One picture needs each of them once."""
-        self.functions.large_inputs = litert.LARGE_INPUTS if keep else 0
+        if self.runtime == runtimes.LITERT:
+            self.functions.large_inputs = litert.LARGE_INPUTS if keep else 0
+
+    def _free_large(self):
+        """TensorFlow gives memory back by itself."""
+        if self.runtime == runtimes.LITERT:
+            self.functions.free_large()
 
     def _prove(self, convs):
         """Raises ModelError unless sums are bounded and known symbols are answered rightly."""
@@ -138,7 +144,7 @@ class Exported:
                 _keep(all_of_it[0], latent[0], rows, columns, stride)
             if progress is not None:
                 progress(tile + 1, len(grid))
-        self.functions.free_large()
+        self._free_large()
         return structures.pack(y, whole)
 
     def estimate(self, rgb: np.ndarray, rung: float) -> dict[str, float]:
@@ -161,12 +167,12 @@ class Exported:
             state, mu, indexes = steps[0]()
         else:  # wavefronts repeat the last step
             state, mu, indexes = steps[min(k, len(steps) - 1)](state, symbols)
-        self.functions.free_large()
+        self._free_large()
         return state, CODINGS[part.coding](part, np.asarray(mu), np.asarray(indexes))
 
     def finish(self, state: State, symbols: np.ndarray) -> Tensors:
         y_hat = self.functions.finish(state, symbols)
-        self.functions.free_large()
+        self._free_large()
         return y_hat
 
     def synthesis(
@@ -182,7 +188,7 @@ class Exported:
         grid = self._grid(*padded, "synthesis")
         if len(grid) == 1:
             rgb = self.functions.synthesis(y_hat, np.float32([rung]))[0, :height, :width]
-            return np.asarray(rgb)
+            return np.array(rgb)  # which may be written
         rgb = np.empty([height, width, 3], np.uint8)
 
         def seen(latents, rows, columns):
@@ -196,7 +202,7 @@ class Exported:
             _keep(rgb, part, rows, columns)
             if progress is not None:
                 progress(tile + 1, len(grid))
-        self.functions.free_large()
+        self._free_large()
         return rgb
 
     def _grid(self, height, width, margins):

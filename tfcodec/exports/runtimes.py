@@ -38,17 +38,26 @@ def choose(info: ModelInfo, decoding: bool = False) -> str:
     chosen = os.environ.get(RUNTIME_VARIABLE) or None
     if chosen not in (None, *RUNTIMES):
         raise InputError(f"{RUNTIME_VARIABLE} is {' or '.join(RUNTIMES)}, received {chosen!r}")
-    tensorflow = tensorflow_is_installed() and not litert.is_whole(info.path)
-    lite = litert.is_installed() and litert.has_form(info.path)
     if chosen is None:
-        chosen = LITERT if lite and (decoding or not tensorflow) else TENSORFLOW
-    if not {TENSORFLOW: tensorflow, LITERT: lite}[chosen]:
-        raise ModelError(_missing(info, chosen))
+        lite = _runs(info, LITERT) and (decoding or not _runs(info, TENSORFLOW))
+        chosen = LITERT if lite else TENSORFLOW
+    _check(info, chosen)
     return chosen
 
 
+def _runs(info, runtime):
+    if runtime == LITERT:
+        return litert.is_installed() and litert.has_form(info.path)
+    return tensorflow_is_installed() and not litert.is_whole(info.path)
+
+
+def _check(info, runtime):
+    """Raises ModelError if a runtime cannot run a model here: why, and the cure."""
+    if not _runs(info, runtime):
+        raise ModelError(_missing(info, runtime))
+
+
 def _missing(info, runtime):
-    """Why a runtime cannot run a model, and the cure."""
     if runtime == LITERT and not litert.has_form(info.path):
         return (
             f"{info.name} has no form for LiteRT; `tfcodec export {info.path} --litert` writes it "
@@ -64,6 +73,7 @@ def _missing(info, runtime):
 
 def open_functions(info: ModelInfo, runtime: str) -> tuple[Any, Callable]:
     """(the functions of an export, what names damage to it). Raises: ModelError."""
+    _check(info, runtime)
     if runtime == LITERT:
         return litert.Functions(info), litert.incomplete_exports_named
     quiet.import_tensorflow()

@@ -112,8 +112,8 @@ def _check(info):
     profile = specification.NUMBERS.get(info.config["profile"])
     if info.config["profile"] == PROFILE_FLOAT32 or not info.portable:
         raise ModelError(
-            f"{info.name} is not portable: LiteRT would not get its symbols; `tfcodec freeze` makes "
-            "a portable model of one that can be frozen"
+            f"{info.name} is not portable: LiteRT would not get its symbols; `tfcodec freeze` "
+            "makes a portable model of one that can be frozen"
         )
     if profile is None or profile.kernel != "float32" or info.config.get("precision") != "float32":
         raise ModelError(
@@ -256,12 +256,10 @@ def _factor(constant, made):
     largest = np.argmax(np.abs(made))
     if not made[largest]:
         return None
-    factor = float(constant[largest] / made[largest])
-    if abs(np.frexp(factor)[0]) != 0.5 or not np.array_equal(
-        made * made.dtype.type(factor), constant
-    ):
+    factor = made.dtype.type(constant[largest] / made[largest])
+    if abs(np.frexp(factor)[0]) != 0.5 or not np.array_equal(made * factor, constant):
         return None
-    return factor
+    return float(factor)
 
 
 def _without_weights(content, sources):

@@ -54,7 +54,8 @@ def export(
     with replaced_folder(directory) as partial:
         for name, content in files.items():
             _write(os.path.join(partial, name), content)
-        _write(os.path.join(partial, litert.DESCRIPTION), _json(_describe(functions, files)))
+        described = {**_describe(functions, files), "strides": strides(info)}
+        _write(os.path.join(partial, litert.DESCRIPTION), _json(described))
         _write(os.path.join(partial, "config.json"), _json(config))
         for name in ("card.md", "LICENSE"):
             if os.path.exists(os.path.join(info.path, name)):
@@ -164,6 +165,33 @@ def convert(info: ModelInfo, progress: Progress) -> tuple[dict[str, bytes], dict
     y_hat = add("finish", model.finish, state, symbols)
     add("synthesis", graph.synthesis_of(model), y_hat, graph.RUNG)
     return networks, described
+
+
+def strides(info: ModelInfo) -> dict[str, list[int]]:
+    """Pixels between two positions of each output of each network, by the place of the output.
+
+    For runtimes that do not infer the shape of an output from those of the inputs.
+    """
+    quiet.import_tensorflow()
+    import tensorflow as tf
+
+    from tfcodec.exports import rebuild
+
+    model, _ = rebuild.rebuild(info)
+    side, found = model.stride, {}
+
+    def add(name, results):
+        found[name] = [side // tensor.shape[1] for tensor in flatten(results)]
+        return results
+
+    y = add("to_y", model.to_y(tf.zeros([1, side, side, 3]), tf.zeros([1])))
+    state, symbols = {}, None
+    for k, latent in enumerate(add("to_latents", model.to_latents(y))):
+        state, prior = model.step(k, state, symbols)
+        add(f"step{k}", (state, prior.mu, prior.indexes()))
+        symbols = tf.zeros(latent.shape, tf.int32)
+    add("synthesis", model.synthesis(add("finish", model.finish(state, symbols)), tf.zeros([1])))
+    return found
 
 
 def _network(function, arguments):

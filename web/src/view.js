@@ -94,9 +94,10 @@ function show(decoded) {
   facts(element("sizes"), {
     picture: `${width} × ${height}, ${COLORS[decoded.channels]}`,
     file: `${number(bytes)} bytes, ${((8 * bytes) / pixels).toFixed(3)} bits per pixel`,
-    PNG: `${number(png.size)} bytes, ${(png.size / bytes).toFixed(1)} times as many`,
+    PNG: `${number(png.size)} bytes, ${(png.size / bytes).toFixed(1)} times the file`,
     model: `${decoded.model}, quality ${quality(decoded.quality)}`,
-    symbols: `${number(sum(decoded.steps.map((step) => step.symbols)))}, the encoder's (checksum)`,
+    symbols: `${number(sum(decoded.steps.map((step) => step.symbols)))} in ${lanes(decoded.lanes)}`,
+    checks: "CRC-32 and symbols' checksum match",
     decoded: `in ${decoded.seconds.toFixed(2)} s`,
   });
   element("parts").replaceChildren(...partsOf(decoded).map(([part, bits]) => row(part, bits, bytes)));
@@ -114,7 +115,7 @@ function partsOf({ steps, sizes }) {
   });
   const rest = 8 * payload - sum(steps.map((step) => step.bits));
   const kept = Object.entries(others).map(([part, bytes]) => [part, 8 * bytes]);
-  return [...coded, ["lanes, last bits", rest], ...kept];
+  return [...coded, ["ends of lanes", rest], ...kept];
 }
 
 function row(part, bits, bytes) {
@@ -142,6 +143,10 @@ function facts(list, entries) {
     }),
   );
   list.replaceChildren(...items);
+}
+
+function lanes(count) {
+  return count === 1 ? "one lane" : `${count} lanes`;
 }
 
 /** The quality from 1 to 8 that a file's byte stands for. */

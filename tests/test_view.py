@@ -402,16 +402,12 @@ def test_the_browser_shows_what_python_decodes(model, tmp_path):
 @pytest.mark.slow
 def test_the_browser_refuses_files_in_the_sentences_of_python(model, tmp_path):
     sound = model.encode(pictures.from_array(photograph(100, 140)), 4).data
-    wrong = bytearray(sound)
-    wrong[-8] ^= 1  # of the symbols' checksum
-    other = bytearray(sound)
-    other[5] ^= 1  # of the fingerprint
     files = {
-        "damaged": sound[:200] + bytes([sound[200] ^ 4]) + sound[201:],
-        "truncated": sound[:-40],
+        "damaged": changed_at(sound, len(sound) // 2),
+        "truncated": sound[:-9],
         "foreign": as_png(photograph(64, 64)),
-        "wrong": sealed(bytes(wrong)),
-        "other": sealed(bytes(other)),
+        "wrong": sealed(changed_at(sound, len(sound) - 8)),  # the symbols' checksum
+        "other": sealed(changed_at(sound, 5)),  # the fingerprint
         "sound": sound,
     }
     paths = []

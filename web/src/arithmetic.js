@@ -46,7 +46,12 @@ class Stream {
   }
 }
 
-/** Decodes a picture step by step: the symbols of a step go to the streams in turn. */
+/**
+ * Decodes a picture step by step: the symbols of a step go to the streams in turn.
+ *
+ * Encoders fill a step up with certain symbols, for intervals of 2^16 to grow. Here they grow with
+ * the next symbol: it takes the same part of 2^16 as of 2^32 with a word behind.
+ */
 export class RangeDecoder {
   /**
    * @param {CodingTables} tables of the model
@@ -86,17 +91,8 @@ export class RangeDecoder {
       symbols[i] = offsets[row] + entry;
       if (entry === sizes[row] - 1) escaped.push(i);
     }
-    this.fillLanes(count);
     this.fillEscapes(symbols, escaped);
     return { symbols, bits };
-  }
-
-  /** The step is filled up with certain symbols, which let an interval grow that has to. */
-  fillLanes(count) {
-    const { lookup, starts, sizes } = this.tables;
-    for (let i = count; i % this.streams.length; i++) {
-      this.streams[i % this.streams.length].next(lookup, starts[0], sizes[0]);
-    }
   }
 
   /** Puts the next escapes of the file at these places. */

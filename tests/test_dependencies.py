@@ -15,7 +15,7 @@ MODELS = pathlib.Path(tfcodec.models.__file__).parent
 # on the line and never from later ones. What is no folder is a module of the package.
 ORDER = (
     ("errors",),
-    ("files", "metrics", "quiet"),
+    ("files", "metrics", "naming", "quiet"),
     ("layers", "coding"),
     ("entropy", "complexity", "quality", "pictures"),
     ("exact",),
@@ -23,6 +23,7 @@ ORDER = (
     ("exports",),
     ("codec",),
     ("freeze", "convert", "pillow", "api", "keras", "serving", "training", "evaluation"),
+    ("beam",),
     ("commands",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}

@@ -1,14 +1,35 @@
-"""How much a worker does at a time: threads of its networks, and pixels in its memory."""
+"""How much a worker does at a time, and how long: threads, pixels in memory, its runner's life."""
 
 import contextlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 
 # Some 40 bytes of memory a pixel (benchmarks/large.py), so 0.35 GB beside what a process takes.
 PIXELS_AT_A_TIME = 2**23
 LARGE = 2**22  # pixels from which a picture is coded alone on its machine
+RUNNER = "TFCODEC_BEAM_RUNNER"  # variable with the id of the process that has workers here
+
+
+def end_with_runner() -> None:
+    """Ends this process soon after the one that RUNNER names, if there is one.
+
+    Beam's worker processes outlive a runner that was killed: they would go on beside the next run.
+    """
+    runner = int(os.environ.pop(RUNNER, 0))  # once a process
+    if runner not in (0, os.getpid()):
+        threading.Thread(target=_end_with, args=[runner], daemon=True).start()
+
+
+def _end_with(process):
+    while True:
+        try:
+            os.kill(process, 0)  # only asks
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(0.2)
 
 
 def set_threads(threads: int | None) -> None:

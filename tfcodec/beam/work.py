@@ -15,7 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from tfcodec.beam import containers, manifest
 from tfcodec.beam.inputs import File, Source, find_files, open_container
-from tfcodec.beam.limits import room_of, set_threads
+from tfcodec.beam.limits import end_with_runner, room_of, set_threads
 from tfcodec.beam.manifest import Entry, Folder, Journal
 from tfcodec.beam.storage import Place, Writer, find, join, remove, remove_folder
 from tfcodec.beam.tasks import Result, Task
@@ -40,6 +40,9 @@ class Find(beam.DoFn):
 
     def __init__(self, task: Task):
         self._task = task
+
+    def setup(self) -> None:
+        end_with_runner()
 
     def process(self, pattern: str) -> Iterator[Any]:
         try:
@@ -156,6 +159,7 @@ class Work(beam.DoFn):
         self._worker = Worker(task, threads)
 
     def setup(self) -> None:
+        end_with_runner()
         self._writer, self._journal = Writer(self._folder.partial), Journal(self._folder)
 
     def finish_bundle(self) -> None:

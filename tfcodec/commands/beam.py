@@ -203,6 +203,9 @@ def _run(files, options) -> dict[str, int]:
     """Runs the pipeline to its end; returns the counters, as far as the runner tells them."""
     import apache_beam as beam
 
+    from tfcodec.beam.limits import RUNNER
+
+    os.environ[RUNNER] = str(os.getpid())  # which worker processes on this machine get to know
     pipeline = beam.Pipeline(options=options)
     _ = pipeline | files
     result = pipeline.run()

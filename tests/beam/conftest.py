@@ -3,6 +3,8 @@
 import pytest
 import tiny_exports
 
+from tfcodec import codec
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -10,4 +12,5 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_exports.tiny_export(tmp_path / "models" / "tiny", "quad", "small")
     monkeypatch.setenv("TFCODEC_MODELS", str(tmp_path / "models"))
+    codec._open.cache_clear()  # of the model of this name in another test's folder
     return tmp_path

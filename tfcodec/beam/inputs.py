@@ -155,7 +155,10 @@ def _members(file, path):
                 if member.isreg() and not member.issparse():
                     yield _inside(member.name, path), member.offset_data, member.size
                 tar.members = []  # a tar of a million members is no list
-    except tarfile.TarError as error:
+            file.seek(tar.offset)  # a header that is cut off passes for the end
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError("it ends within a header")
+    except (tarfile.TarError, ValueError) as error:
         raise InputError(f"{path}: not an uncompressed tar, or damaged ({error})") from error
 
 

@@ -1,19 +1,33 @@
 """The PTransforms: a task over pairs of (name, bytes), or over files from a folder to another."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 
-from tfcodec.beam import manifest, work
 from tfcodec.beam.containers import KINDS
 from tfcodec.beam.inputs import Source
-from tfcodec.beam.manifest import Entry, Folder
+from tfcodec.beam.manifest import Entry, Folder, spread
 from tfcodec.beam.tasks import CompressTask, DecompressTask, VerifyTask
+from tfcodec.beam.work import (
+    ASIDE,
+    DEAD,
+    Before,
+    Find,
+    Finish,
+    Open,
+    Pack,
+    Work,
+    WorkOnPairs,
+    WriteManifest,
+    container_of,
+)
 from tfcodec.coding.format import DEFAULT_MAX_PIXELS
 from tfcodec.errors import InputError
 from tfcodec.exports import installed
+from tfcodec.exports.installed import ModelInfo
 
 
 class Compress(beam.PTransform):
@@ -43,7 +57,7 @@ class Compress(beam.PTransform):
         **wishes: Any,
     ):
         super().__init__()
-        self.task = CompressTask(installed.find(model), measure=measure, **wishes)
+        self.task = CompressTask(_find(model), measure=measure, **wishes)
         self.threads = threads
 
     def expand(self, pairs: beam.PCollection) -> Any:  # a dict; Beam warns of what it cannot check
@@ -70,7 +84,7 @@ class Decompress(beam.PTransform):
         threads: int | None = None,
     ):
         super().__init__()
-        info = None if model is None else installed.find(model)
+        info = None if model is None else _find(model)
         self.task, self.threads = DecompressTask(suffix, info, max_pixels), threads
 
     def expand(self, pairs: beam.PCollection) -> Any:  # a dict; Beam warns of what it cannot check
@@ -102,9 +116,15 @@ class Verify(beam.PTransform):
 Transform = Compress | Decompress | Verify
 
 
+def _find(model: str | os.PathLike | None) -> ModelInfo:
+    """The model, with a path that means the same to other processes of this machine."""
+    info = installed.find(model)
+    return dataclasses.replace(info, path=os.path.abspath(info.path))
+
+
 def _over_pairs(pairs, transform):
-    tags = ("entries", work.DEAD)
-    work_on = beam.ParDo(work.WorkOnPairs(transform.task, transform.threads))
+    tags = ("entries", DEAD)
+    work_on = beam.ParDo(WorkOnPairs(transform.task, transform.threads))
     done = pairs | work_on.with_outputs(*tags, main="files")
     return {tag: done[tag] for tag in ("files", *tags)}
 
@@ -155,30 +175,30 @@ class OverFiles(beam.PTransform):
         found = (
             begin
             | "Inputs" >> beam.Create(self._inputs)
-            | "Find" >> beam.ParDo(work.Find(task)).with_outputs(work.DEAD, main="main")
+            | "Find" >> beam.ParDo(Find(task)).with_outputs(DEAD, main="main")
         )
         opened = (
             found.main
             | "SpreadFiles" >> beam.Reshuffle()
-            | "Open" >> beam.ParDo(work.Open(task)).with_outputs(work.DEAD, work.ASIDE, main="main")
+            | "Open" >> beam.ParDo(Open(task)).with_outputs(DEAD, ASIDE, main="main")
         )
         before = (
             begin
             | "Once" >> beam.Create([folder])
             | "ListBefore" >> beam.FlatMap(Folder.before)
             | "SpreadBefore" >> beam.Reshuffle()
-            | "ReadBefore" >> beam.ParDo(work.Before(task))
+            | "ReadBefore" >> beam.ParDo(Before(task))
         )
-        do = work.Work(task, folder, self._to, self._shards, self._transform.threads)
+        do = Work(task, folder, self._to, self._shards, self._transform.threads)
         done = (
             {"sources": opened.main, "entries": before}
             | "Join" >> beam.CoGroupByKey()
-            | "Work" >> beam.ParDo(do).with_outputs(work.DEAD, main="main")
+            | "Work" >> beam.ParDo(do).with_outputs(DEAD, main="main")
         )
-        entries = self._pack(done.main, opened[work.ASIDE])
-        dead = (found[work.DEAD], opened[work.DEAD], done[work.DEAD]) | beam.Flatten()
+        entries = self._pack(done.main, opened[ASIDE])
+        dead = (found[DEAD], opened[DEAD], done[DEAD]) | beam.Flatten()
         self._finish(begin, entries, dead)
-        return {"entries": entries, work.DEAD: dead}
+        return {"entries": entries, DEAD: dead}
 
     def _pack(self, entries, asides):
         """Entries of outputs in their containers, if that is wanted."""
@@ -186,13 +206,13 @@ class OverFiles(beam.PTransform):
             return entries | "Entries" >> beam.Values()
         keyed = asides | "KeyAsides" >> beam.Map(self._key)
         return (
-            {"entries": entries, work.ASIDE: keyed}
+            {"entries": entries, ASIDE: keyed}
             | "JoinContainers" >> beam.CoGroupByKey()
-            | "Pack" >> beam.ParDo(work.Pack(self._transform.task, self._folder, self._to))
+            | "Pack" >> beam.ParDo(Pack(self._transform.task, self._folder, self._to))
         )
 
     def _key(self, source: Source) -> tuple[str, Source]:
-        return work.container_of(source, self._to, self._shards), source
+        return container_of(source, self._to, self._shards), source
 
     def _finish(self, begin, entries, dead):
         """The manifest, the dead letters, and then the end of what was unfinished."""
@@ -201,12 +221,12 @@ class OverFiles(beam.PTransform):
             entries
             | "SpreadEntries" >> beam.Map(_spread, shards)
             | "GroupEntries" >> beam.GroupByKey()
-            | "WriteManifest" >> beam.ParDo(work.WriteManifest(self._folder, shards))
+            | "WriteManifest" >> beam.ParDo(WriteManifest(self._folder, shards))
         )
         lists = beam.pvalue.AsList(manifests), beam.pvalue.AsList(dead)
         ends = begin | "End" >> beam.Create([None])
-        _ = ends | "Finish" >> beam.ParDo(work.Finish(self._folder), *lists)
+        _ = ends | "Finish" >> beam.ParDo(Finish(self._folder), *lists)
 
 
 def _spread(entry: Entry, shards: int) -> tuple[int, Entry]:
-    return manifest.spread(entry["name"], shards), entry
+    return spread(entry["name"], shards), entry

@@ -13,10 +13,20 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
-from tfcodec.beam import containers, manifest
+from tfcodec.beam.containers import KINDS, write
 from tfcodec.beam.inputs import File, Source, find_files, open_container
 from tfcodec.beam.limits import end_with_runner, room_of, set_threads
-from tfcodec.beam.manifest import Entry, Folder, Journal
+from tfcodec.beam.manifest import (
+    Entry,
+    Folder,
+    Journal,
+    read,
+    sha256,
+    spread,
+    to_line,
+    to_lines,
+    to_parquet,
+)
 from tfcodec.beam.storage import Place, Writer, find, join, remove, remove_folder
 from tfcodec.beam.tasks import Result, Task
 from tfcodec.errors import InputError, TfcodecError
@@ -77,7 +87,7 @@ class Before(beam.DoFn):
         self._task = task
 
     def process(self, path: str) -> Iterator[tuple[bytes, Entry]]:
-        for entry in manifest.read(path):
+        for entry in read(path):
             yield self._task.target(entry["name"]).encode(), entry
 
 
@@ -149,7 +159,7 @@ class Work(beam.DoFn):
     Args:
         task: what is done.
         folder: of the outputs.
-        kind: "files", or one of `containers.KINDS`.
+        kind: "files", or one of `KINDS`.
         shards: containers that plain files are spread over.
         threads: of TensorFlow's operations; None for its own choice.
     """
@@ -199,7 +209,7 @@ class Work(beam.DoFn):
         data = source.read()
         reading = time.perf_counter() - start
         output = self._folder.staged(target) if container else target
-        digest = manifest.sha256(data)
+        digest = sha256(data)
         for entry in entries:
             said = (entry["name"], entry["input_sha256"], entry["settings"])
             there = entry["output"] in (None, output, container)
@@ -225,11 +235,11 @@ def make_entry(task: Task, name: str, data: bytes, result: Result) -> Entry:
     """All but where the output lies, and the seconds."""
     return {
         "name": name,
-        "input_sha256": manifest.sha256(data),
+        "input_sha256": sha256(data),
         "input_bytes": len(data),
         "output": None,
         "offset": None,
-        "output_sha256": None if result.data is None else manifest.sha256(result.data),
+        "output_sha256": None if result.data is None else sha256(result.data),
         "output_bytes": None if result.data is None else len(result.data),
         "width": result.width,
         "height": result.height,
@@ -249,8 +259,8 @@ def container_of(source: Source, kind: str, shards: int) -> str:
         return ""
     shard = source.shard
     if shard is None:
-        shard = f"pictures-{manifest.spread(source.name, shards):05d}-of-{shards:05d}"
-    return shard + containers.KINDS[kind]
+        shard = f"pictures-{spread(source.name, shards):05d}-of-{shards:05d}"
+    return shard + KINDS[kind]
 
 
 class Pack(beam.DoFn):
@@ -273,7 +283,7 @@ class Pack(beam.DoFn):
             yield {**entry, "output": container, "offset": offsets[name]}
 
     def _member(self, name, container):
-        return name.removeprefix(container.removesuffix(containers.KINDS[self._kind]) + "/")
+        return name.removeprefix(container.removesuffix(KINDS[self._kind]) + "/")
 
     def _write(self, container: str, places: dict[str, Place]) -> dict[str, int]:
         """Where the bytes of each member begin. The old container may be among the places."""
@@ -281,7 +291,7 @@ class Pack(beam.DoFn):
         members = ((name, places[name].read()) for name in names)
         writer = Writer(self._folder.partial)
         with writer.beside(join(self._folder.output, container)) as file:
-            offsets = list(containers.write(file, self._kind, members))
+            offsets = list(write(file, self._kind, members))
         return dict(zip(names, offsets, strict=True))
 
 
@@ -294,7 +304,7 @@ class WriteManifest(beam.DoFn):
     def process(self, element: tuple[int, Iterable[Entry]]) -> Iterator[str]:
         number, entries = element[0], sorted(element[1], key=lambda entry: entry["name"])
         path, writer = self._folder.shard(number, self._shards), Writer(self._folder.partial)
-        for suffix, made in ((".jsonl", manifest.to_lines), (".parquet", manifest.to_parquet)):
+        for suffix, made in ((".jsonl", to_lines), (".parquet", to_parquet)):
             with writer.beside(path + suffix) as file:
                 file.write(made(entries))
             yield path + suffix
@@ -309,7 +319,7 @@ class Finish(beam.DoFn):
     def process(self, _: Any, manifests: list[str], dead: list[dict[str, str]]) -> None:
         with Writer(self._folder.partial).beside(self._folder.dead_letters) as file:
             for letter in sorted(dead, key=lambda letter: (letter["name"], letter["sentence"])):
-                file.write(manifest.to_line(letter))
+                file.write(to_line(letter))
         for path in find(self._folder.shards):
             if path not in manifests:  # of another number of shards
                 remove(path)

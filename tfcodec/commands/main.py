@@ -20,7 +20,6 @@ import sys
 
 from tfcodec import __version__
 from tfcodec.commands import streams
-from tfcodec.commands.arguments import refuse_unknown
 from tfcodec.errors import TfcodecError
 
 COMMANDS = "encode decode inspect verify train export freeze convert evaluate compare beam".split()
@@ -50,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         parser = _parser()
         arguments, unknown = parser.parse_known_args(argv)
         if unknown and not arguments.passes_on:
+            from tfcodec.commands.arguments import refuse_unknown  # late, as the commands are
+
             refuse_unknown(arguments.parser, unknown)
         arguments.unknown = unknown
         return arguments.command(arguments)

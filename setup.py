@@ -31,6 +31,7 @@ setuptools.setup(
         "tfcodec.serving",
         "tfcodec.training",
         "tfcodec.evaluation",
+        "tfcodec.beam",
         "tfcodec.commands",
         "tfcodec.models",
         "tfcodec.saved_models",
@@ -65,6 +66,8 @@ setuptools.setup(
         "serve": ["grpcio>=1.60", "tensorflow-serving-api>=2.17,<2.22"],
         "convert": ["torch>=2.6"],
         "tfds": TFDS,
+        # It caps numpy, protobuf, pillow and pyarrow, and so stays out of the extra `test`.
+        "beam": ["apache-beam>=2.77,<3"],
         "fuzz": ["atheris>=3"],
         "test": [
             "pytest>=8",

@@ -24,7 +24,7 @@ from tfcodec.errors import InputError, ModelError
 from tfcodec.exact import specification
 from tfcodec.exports import installed, litert, loaded, runtimes, weights
 from tfcodec.exports.installed import ModelInfo
-from tfcodec.exports.structures import Structure, flatten, pack
+from tfcodec.exports.structures import flatten, pack
 from tfcodec.files import atomic_write, replaced_folder
 
 FORMAT = 1
@@ -172,19 +172,35 @@ def _network(function, arguments):
 
     flat = flatten(arguments)
     named = [tf.TensorSpec(spec.shape, spec.dtype, f"in{k}") for k, spec in enumerate(flat)]
+    seen = {}
 
     def call(*tensors):
-        results.append(function(*pack(arguments, tensors)))
-        return flatten(results[-1])
+        results = function(*pack(arguments, tensors))
+        places, outputs = _places(tensors, flatten(results))
+        seen.update(results=results, outputs=pack(results, places))
+        return outputs
 
-    results = []
     traced = tf.function(call, autograph=False, input_signature=named)
     concrete = traced.get_concrete_function()
     content = tf.lite.TFLiteConverter.from_concrete_functions([concrete], traced).convert()
     _check_inputs(content, len(named))
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flatten(results[-1])]
-    structure = {"inputs": _numbered(arguments), "outputs": _numbered(results[-1])}
-    return content, structure, pack(results[-1], specs)
+    inputs = pack(arguments, range(len(flat)))
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flatten(seen["results"])]
+    structure = {"inputs": inputs, "outputs": seen["outputs"]}
+    return content, structure, pack(seen["results"], specs)
+
+
+def _places(inputs, results):
+    """(place of each result, the outputs): -1 - k is input k, which the function hands on, and
+    what is given twice is one output."""
+    places, outputs = [], []
+    inputs = {id(tensor): -1 - k for k, tensor in enumerate(inputs)}
+    for tensor in results:
+        if id(tensor) not in inputs:
+            inputs[id(tensor)] = len(outputs)
+            outputs.append(tensor)
+        places.append(inputs[id(tensor)])
+    return places, outputs
 
 
 def _check_inputs(content, count):
@@ -194,11 +210,6 @@ def _check_inputs(content, count):
     found = [each["name"] for each in Interpreter(model_content=content).get_input_details()]
     if found != [f"in{k}" for k in range(count)]:
         raise ModelError(f"LiteRT's converter gave the inputs {found}, {count} were expected")
-
-
-def _numbered(structure: Structure) -> Structure:
-    """The structure with the place of each leaf."""
-    return pack(structure, range(len(flatten(structure))))
 
 
 # ------------------------------------------------------------------------- without their weights

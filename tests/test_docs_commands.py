@@ -66,6 +66,7 @@ PROGRAMS = {
     "README.md": "test_readme.py",
     "docs/add_a_model.md": "test_add_a_model.py",
     "docs/keras.md": "test_keras.py",
+    "docs/lite.md": "lite/test_lite.py",
 }
 
 

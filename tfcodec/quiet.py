@@ -91,8 +91,8 @@ class _Without(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 @contextlib.contextmanager
 def without_chatter() -> Iterator[None]:
-    """Within it TensorFlow and LiteRT are silent; what anybody else writes to the file behind stderr
-    comes late, not never."""
+    """Within it TensorFlow and LiteRT are silent; what anybody else writes to the file behind
+    stderr comes late, not never."""
     try:
         before = os.dup(2)
     except OSError:  # it is closed

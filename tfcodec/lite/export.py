@@ -47,7 +47,7 @@ def export(
         raise InputError(f"{directory}: exists already; remove it or choose another folder")
     _check(info)
     networks, functions = convert(info, progress)
-    tables = loaded.Exported(info, runtimes.TENSORFLOW).functions.tables()
+    tables = _tables(info)
     files = {f"{name}.tflite": content for name, content in networks.items()}
     files |= {f"{name}.bin": tables[name].astype("<i4").tobytes() for name in litert.TABLES}
     config = {k: v for k, v in info.config.items() if k not in ("weights", "default", "aliases")}
@@ -76,7 +76,7 @@ def bundle(info: ModelInfo, progress: Progress = lambda *what: None) -> str:
         constants, literal = _without_weights(content, sources)
         files[f"{name}.tflite"] = literal
         filled[name] = {"bytes": len(content), "constants": constants}
-    tables = loaded.Exported(info, runtimes.TENSORFLOW).functions.tables()
+    tables = _tables(info)
     with open(os.path.join(info.path, weights.DATA_FILE), "rb") as file:
         files[weights.DATA_FILE] = file.read()
     described = _describe(functions, files)
@@ -105,6 +105,11 @@ def bundle(info: ModelInfo, progress: Progress = lambda *what: None) -> str:
         os.remove(path)
         raise
     return path
+
+
+def _tables(info):
+    functions, _ = runtimes.open_functions(info, runtimes.TENSORFLOW)
+    return functions.tables()
 
 
 def _check(info):

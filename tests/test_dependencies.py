@@ -22,7 +22,7 @@ ORDER = (
     ("models",),
     ("exports",),
     ("codec",),
-    ("freeze", "convert", "pillow", "api", "keras", "serving", "training", "evaluation"),
+    ("freeze", "convert", "pillow", "api", "keras", "serving", "lite", "training", "evaluation"),
     ("beam",),
     ("commands",),
 )

@@ -68,6 +68,7 @@ PROGRAMS = {
     "docs/add_a_model.md": "test_add_a_model.py",
     "docs/beam.md": "beam/test_page.py",
     "docs/keras.md": "test_keras.py",
+    "docs/lite.md": "lite/test_lite.py",
 }
 
 

@@ -51,6 +51,13 @@ def add_files(parser: argparse.ArgumentParser, inputs: str, output: str) -> None
         help="leave out inputs whose output is there, as after an interruption",
     )
     add_max_pixels(parser)
+    add_verbose(parser)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verbose", action="store_true", help="also say what the model runs on: TensorFlow, LiteRT"
+    )
 
 
 def add_max_pixels(parser: argparse.ArgumentParser) -> None:

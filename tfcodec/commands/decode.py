@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("-o names the format by its suffix; --format is for other outputs")
     suffix = f".{arguments.format or 'png'}"
     kind = Kind(FILES.noun, FILES.suffixes, target=lambda name: decoded_name(name, suffix))
-    console = Console()
+    console = Console(verbose=arguments.verbose)
     jobs = plan(arguments, kind, lambda source, out: Job(source, picture=out), console)
     chosen = None
     if arguments.model is not None:
@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         packed = container.unpack(data, job.name, arguments.max_pixels)
         target = f"stdout{suffix}" if job.to_stdout else job.picture
         pictures.check_format(target, alpha=packed.alpha is not None)
-        model = load_codec(_model(packed, chosen, job.name))
+        info = _model(packed, chosen, job.name)
+        model = load_codec(info, console, decoding=True, once=len(jobs) == 1)
         start = time.perf_counter()
         picture = model.decode(packed, job.name, console.tile)
         seconds = time.perf_counter() - start

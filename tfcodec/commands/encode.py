@@ -95,7 +95,7 @@ def add_rate(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     _check_flags(arguments)
-    console = Console()
+    console = Console(verbose=arguments.verbose)
     jobs = plan(
         arguments, KIND, lambda source, out: Job(source, out, arguments.reconstruction), console
     )
@@ -108,6 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.failure(error)
         return 1
 
+    tries = (arguments.bpp, arguments.target_bytes, arguments.psnr)  # take several encodes
+    once = len(jobs) == 1 and all(wish is None for wish in tries)
+
     def work(job: Job) -> str:
         picture = _read(job, arguments.max_pixels)
         for notice in picture.notices:
@@ -116,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.notice(f"{job.name}: {lost}")
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
-        model = load_codec(info)
+        model = load_codec(info, console, once=once)
         start, most = time.perf_counter(), _most_bytes(picture, arguments)
         encoded = model.encode(
             picture,

@@ -8,8 +8,8 @@ One line a file on stdout; notices, failures (one sentence each) and progress on
 file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
 130 when interrupted. Output files appear complete or not at all.
 
-`info`, `verify`, `models` and `compare` never import TensorFlow, `encode` and `decode` only once a
-file has proved to be sound.
+`info`, `verify`, `models` and `compare` never import TensorFlow, `encode` and `decode` only where
+they need it and a file has proved to be sound.
 """
 
 import argparse

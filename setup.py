@@ -40,6 +40,7 @@ setuptools.setup(
         "tfcodec.lite",
         "tfcodec.training",
         "tfcodec.evaluation",
+        "tfcodec.beam",
         "tfcodec.commands",
         "tfcodec.models",
         "tfcodec.saved_models",
@@ -78,6 +79,8 @@ setuptools.setup(
         "serve": [*TENSORFLOW, "grpcio>=1.60", "tensorflow-serving-api>=2.17,<2.22"],
         "convert": [*TENSORFLOW, "torch>=2.6"],
         "tfds": [*TENSORFLOW, *TFDS],
+        # It caps numpy, protobuf, pillow and pyarrow, and so stays out of the extra `test`.
+        "beam": [*TENSORFLOW, "apache-beam>=2.77,<3"],
         "fuzz": [*TENSORFLOW, "atheris>=3"],
         "test": [
             *TENSORFLOW,

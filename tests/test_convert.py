@@ -238,6 +238,7 @@ def test_every_form_of_file_is_read(wrap, small, tmp_path):
         np.testing.assert_array_equal(state[name], value)
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_model_that_codes_pictures(tmp_path, capsys, monkeypatch):
     torch = pytest.importorskip("torch")
     from tfcodec import pictures

@@ -71,6 +71,7 @@ def test_weconv_drops_into_mbt2018_mean(wavelet, capsys):
     assert ours.startswith("mbt2018_weconv")
 
 
+@pytest.mark.slow
 def test_weconv_drops_into_a_denoiser_that_learns(capsys):
     example = _example("weconv_denoiser")
     example.main(["--steps", "60"])

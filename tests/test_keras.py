@@ -187,6 +187,7 @@ def test_jax_computes_the_same_without_tensorflow(tmp_path, fast, photograph):
     assert np.corrcoef(theirs["gradient"].ravel(), ours.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     text = (ROOT / "docs" / "keras.md").read_text(encoding="utf-8")

@@ -251,12 +251,13 @@ _process = None  # the one in which there is a codec
 
 def check_process() -> None:
     """Raises ModelError in a process that forked from one in which there was a codec: the threads
-    of TensorFlow or LiteRT stay behind, and it would wait for them for ever."""
+    of its networks stay behind, and TensorFlow would wait for them for ever."""
     global _process
     if _process not in (None, os.getpid()):
         raise ModelError(
-            "tfcodec was used before this process forked, and TensorFlow hangs after a fork; start "
-            'processes by multiprocessing.get_context("spawn"), or use tfcodec in them alone'
+            "tfcodec was used before this process forked, and the threads of its networks stayed "
+            'behind; start processes by multiprocessing.get_context("spawn"), or use tfcodec in '
+            "them alone"
         )
     _process = os.getpid()
 

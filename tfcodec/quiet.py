@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 # What TensorFlow imports where it is installed, and goes without where it is not: Keras (and with
@@ -89,8 +90,9 @@ class _Without(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 @contextlib.contextmanager
-def without_chatter():
-    """What anybody else writes to the file behind stderr comes late, not never."""
+def without_chatter() -> Iterator[None]:
+    """Within it TensorFlow and LiteRT are silent; what anybody else writes to the file behind
+    stderr comes late, not never."""
     try:
         before = os.dup(2)
     except OSError:  # it is closed

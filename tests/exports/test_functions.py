@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_exports
+from tensorflow.python.eager import context
 
 from tfcodec import codec
 from tfcodec.errors import ModelError
@@ -51,6 +52,17 @@ def test_functions_give_what_those_of_tensorflows_loader_give(tmp_path, name, pr
 def test_functions_of_mixtures_do_so_too(tmp_path, name):
     path = str(tmp_path / "small")
     check_against_tensorflows_loader(tiny_exports.small_export(path, name, SMALL[name]))
+
+
+def test_functions_of_this_process_may_have_the_names_of_those_in_the_file(tiny):
+    x = noise(64, 128)[None]
+    expected = Functions(tiny.path).to_y(x, RUNG)
+    for function in Functions(tiny.path)._library.values():
+        other = type(function)()
+        other.CopyFrom(function)
+        other.attr["of_somebody_else"].b = True
+        context.context().add_function_def(other)
+    np.testing.assert_array_equal(Functions(tiny.path).to_y(x, RUNG), expected)
 
 
 def test_a_function_may_first_be_called_where_another_is_traced(tiny):

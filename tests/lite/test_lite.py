@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -316,6 +317,14 @@ def test_the_functions_of_lite_are_those_of_the_package(tiny, monkeypatch):
         lite.decompress(data[:-1] + b"x")
     with pytest.raises(ModelError, match="has no form for LiteRT; `tfcodec export .* --litert`"):
         lite.compress(original, "octave-compact")
+
+
+def test_the_example_of_the_page_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs/lite.md").read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    assert names["array"].shape == (512, 768, 3) and len(names["data"]) < 20000
 
 
 # A process in which neither TensorFlow nor Keras is found, as where they are not installed.

@@ -151,6 +151,7 @@ def test_information_fidelity_counts_at_the_start_and_then_is_exactly_zero():
     assert _model(fidelity=0.0)[0].latent_loss(code.decoded, 0.0) == 0.0
 
 
+@pytest.mark.slow
 def test_pictures_of_three_sizes_come_back_from_their_files(tmp_path):
     model, config = _model(likelihood="gllmm")  # y by mixtures, z by Gaussians, z2 by its tables
     info = write.write(model, str(tmp_path / "tiny"), "octave", "compact", config)

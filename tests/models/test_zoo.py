@@ -70,47 +70,56 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def described():
-    """`models.describe` of every preset, by (model, preset).
+# Of models of a thousand layers, the narrowest is looked at quickly and the others slowly.
+WIDER = [(name, preset) for name in ("tcm", "icwem") for preset in ("n96", "n128")]
+
+
+def _presets(keys):
+    return [pytest.param(*k, marks=[pytest.mark.slow] if k in WIDER else []) for k in keys]
+
+
+@functools.cache
+def _described(name, preset):
+    """`models.describe` of a preset.
 
     Nothing in it depends on the values of weights: some 10^9 random numbers are left out.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.initializers.VarianceScaling, "__call__", _zeros)
-        return {key: models.describe(*key, models.config(*key)) for key in ALL}
+        return models.describe(name, preset, models.config(name, preset))
 
 
 def _zeros(self, shape, dtype=None):
     return keras.ops.zeros(shape, dtype)
 
 
-@pytest.mark.parametrize("name,preset", PARAMETERS)
-def test_the_papers_presets_have_the_papers_parameters(described, name, preset):
-    assert described[name, preset]["parameters"] == PARAMETERS[name, preset]
+@pytest.mark.parametrize("name,preset", _presets(PARAMETERS))
+def test_the_papers_presets_have_the_papers_parameters(name, preset):
+    assert _described(name, preset)["parameters"] == PARAMETERS[name, preset]
 
 
-@pytest.mark.parametrize("name,preset", ALL)
-def test_a_description_is_json_and_its_parts_add_up(described, name, preset):
-    found = described[name, preset]
+@pytest.mark.parametrize("name,preset", _presets(ALL))
+def test_a_description_is_json_and_its_parts_add_up(name, preset):
+    found = _described(name, preset)
     assert json.loads(json.dumps(found))["latents"] == found["latents"]
     assert sum(found["parameters_of"].values()) == found["parameters"]
 
 
-def test_multiply_accumulates_are_those_of_the_formula(described):
+def test_multiply_accumulates_are_those_of_the_formula():
     # bmshj2018 factorized, N = 128, M = 192: a 5x5 layer costs 25 C_in C_out at its lower
     # resolution, GDN C^2 at each of its pixels.
     gdn = 128**2 * (1 / 4 + 1 / 16 + 1 / 64)
     convs = 25 * (3 * 128 / 4 + 128**2 / 16 + 128**2 / 64 + 128 * 192 / 256)
-    for count in described["bmshj2018", "factorized-n128"]["kmac_per_pixel"].values():
+    for count in _described("bmshj2018", "factorized-n128")["kmac_per_pixel"].values():
         assert count == pytest.approx((gdn + convs) / 1000, abs=1e-3)
 
 
-def test_the_page_of_models_is_up_to_date(described):
+@pytest.mark.slow
+def test_the_page_of_models_is_up_to_date():
     spec = importlib.util.spec_from_file_location("make_models", ROOT / "docs" / "make_models.py")
     make_models = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_models)
-    expected = make_models.page([described[key] for key in ALL])
+    expected = make_models.page([_described(*key) for key in ALL])
     assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == expected, (
         "run `python docs/make_models.py`"
     )

@@ -50,7 +50,7 @@ def served(tmp_path_factory):
     "host", ["with AVX2 at most", pytest.param("without oneDNN", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(
-    "names", [("tiny", DEFAULT), pytest.param(OTHERS, marks=pytest.mark.slow)], ids=" ".join
+    "names", [["tiny"], pytest.param([DEFAULT, *OTHERS], marks=pytest.mark.slow)], ids=" ".join
 )
 def test_another_host_shows_the_picture_or_says_why_not(served, names, host):
     """Float networks of a portable model leave the symbols alone, so that pictures differ by one
@@ -75,6 +75,7 @@ def test_another_host_shows_the_picture_or_says_why_not(served, names, host):
             assert np.abs(expected - shown).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_files_of_a_frozen_model_are_decoded_exactly(served):
     there, folder = served(DEFAULT)
     assert there.info.config["portable"]

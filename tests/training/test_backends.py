@@ -49,6 +49,7 @@ def pictures(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 @needs_jax
 def test_several_steps_in_one_call_end_at_the_rate_zero_when_the_seconds_are_over(
     pictures, tmp_path

@@ -111,6 +111,7 @@ def test_two_workers_train_as_one_and_the_chief_alone_writes(one):
     assert not (one / "worker1").exists()
 
 
+@pytest.mark.slow
 def test_two_workers_with_a_clock_each_end_at_one_step_and_the_rate_zero(one):
     settings = {"steps": 10**6, "seconds": 2.0, "cooldown": 0.5, "checkpoint_every": 0}
     chief, other = _two_workers(one, "clock", settings=settings)

@@ -1,7 +1,6 @@
 """`.tfcd` files to pictures: `tfcodec decode k.tfcd -o k.png`."""
 
 import argparse
-import os
 import time
 
 from tfcodec import pictures
@@ -13,8 +12,8 @@ from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import ModelError
 from tfcodec.exports import installed
 from tfcodec.files import unreadable_named
+from tfcodec.naming import SUFFIX, decoded_name
 
-SUFFIX = ".tfcd"
 FILES = Kind("tfcodec files", (SUFFIX,))
 
 
@@ -39,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format and arguments.output not in (None, streams.STANDARD):
         arguments.parser.error("-o names the format by its suffix; --format is for other outputs")
     suffix = f".{arguments.format or 'png'}"
-    kind = Kind(FILES.noun, FILES.suffixes, target=lambda name: default_name(name, suffix))
+    kind = Kind(FILES.noun, FILES.suffixes, target=lambda name: decoded_name(name, suffix))
     console = Console(verbose=arguments.verbose)
     jobs = plan(arguments, kind, lambda source, out: Job(source, picture=out), console)
     chosen = None
@@ -69,16 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
         return result_line(job.name, packed, len(data), seconds)
 
     return console.for_each(ready(jobs, arguments, kind, console), work)
-
-
-def default_name(name: str, suffix: str) -> str:
-    """The picture of a file: `photo.tfcd.png` of `photo.tfcd`.
-
-    The whole name stays, so that a decoded picture never takes the place of the original, which is
-    `photo.png` perhaps, nor passes for it.
-    """
-    stem, end = os.path.splitext(name)
-    return (stem if end.lower() == SUFFIX else name) + SUFFIX + suffix
 
 
 def _model(packed: container.Container, chosen: installed.ModelInfo | None, name: str):

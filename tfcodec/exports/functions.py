@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.framework import function_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfcodec.errors import ModelError
@@ -74,6 +75,7 @@ class Functions:
             ).hexdigest()
             self._graph = saved_model_pb2.SavedModel.FromString(graph).meta_graphs[0]
             self._library = {f.signature.name: f for f in self._graph.graph_def.library.function}
+            self._names = _names_of_its_own(self._library, self.content)
             self._objects = self._graph.object_graph_def.nodes
             root = self._children(0)
             # Where the checkpoint has the value of each variable.
@@ -165,23 +167,29 @@ class Functions:
             graph.node.add(name=f"in{k}", op="Placeholder").attr["dtype"].type = argument.type
         node = graph.node.add(name="call", op="StatefulPartitionedCall")
         node.input.extend(node.name for node in graph.node[:-1])
-        node.attr["f"].func.name = name
+        node.attr["f"].func.name = self._names[name]
         for key, arguments in (("Tin", signature.input_arg), ("Tout", signature.output_arg)):
             node.attr[key].list.type.extend(argument.type for argument in arguments)
         return graph
 
     def _reachable(self, name):
-        """A function and those that it calls, such as bodies of loops."""
+        """A function and those that it calls, such as bodies of loops, under names of their own."""
         found, left = {}, [name]
         while left:
             name = left.pop()
             if name not in self._library or name in found:
                 continue
-            found[name] = self._library[name]
-            for node in found[name].node_def:
+            found[name] = function = function_pb2.FunctionDef()
+            function.CopyFrom(self._library[name])
+            function.signature.name = self._names[name]
+            for node in function.node_def:
                 left.append(node.op)
+                node.op = self._names.get(node.op, node.op)
                 for attribute in node.attr.values():
-                    left += [attribute.func.name, *(f.name for f in attribute.list.func)]
+                    for called in (attribute.func, *attribute.list.func):
+                        left.append(called.name)
+                        if called.name in self._names:
+                            called.name = self._names[called.name]
         return found.values()
 
 
@@ -204,6 +212,12 @@ class Function:
             for value, spec in zip(values, specs, strict=True)
         ]
         return tf.nest.pack_sequence_as(results, call(*tensors))
+
+
+def _names_of_its_own(library, content):
+    """{name in the file: name in this process}. Names in a file count what its writer had traced,
+    and another function of this process may have the same."""
+    return {name: f"tfcodec_{content[:16]}_{name.lstrip('_')}" for name in library}
 
 
 def _structure(value):

@@ -226,8 +226,11 @@ class Function:
                 self._network = self._owner.network(self._name)
             arrays = dict(zip(self._places, map(np.asarray, flatten(args)), strict=True))
             self._bytes = sum(array.nbytes for array in arrays.values())
-            outputs = self._network.run([arrays[place] for place in range(len(arrays))])
-        return map_leaves(lambda place: outputs[place], self._results)
+            inputs = [arrays[place] for place in range(len(arrays))]
+            outputs = self._network.run(inputs)
+        handed_on = {-1 - place: array for place, array in enumerate(inputs)}
+        arrays = {**handed_on, **dict(enumerate(outputs))}
+        return map_leaves(arrays.get, self._results)
 
     def free(self, most: int) -> None:
         """Frees the network if its last inputs had more bytes; another call loads it again."""

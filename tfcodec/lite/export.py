@@ -24,7 +24,7 @@ from tfcodec.errors import InputError, ModelError
 from tfcodec.exact import specification
 from tfcodec.exports import installed, litert, loaded, runtimes, weights
 from tfcodec.exports.installed import ModelInfo
-from tfcodec.exports.structures import Structure, flatten, pack
+from tfcodec.exports.structures import flatten, pack
 from tfcodec.files import atomic_write, replaced_folder
 
 FORMAT = 1
@@ -47,7 +47,7 @@ def export(
         raise InputError(f"{directory}: exists already; remove it or choose another folder")
     _check(info)
     networks, functions = convert(info, progress)
-    tables = loaded.Exported(info, runtimes.TENSORFLOW).functions.tables()
+    tables = _tables(info)
     files = {f"{name}.tflite": content for name, content in networks.items()}
     files |= {f"{name}.bin": tables[name].astype("<i4").tobytes() for name in litert.TABLES}
     config = {k: v for k, v in info.config.items() if k not in ("weights", "default", "aliases")}
@@ -77,7 +77,7 @@ def bundle(info: ModelInfo, progress: Progress = lambda *what: None) -> str:
         constants, literal = _without_weights(content, sources)
         files[f"{name}.tflite"] = literal
         filled[name] = {"bytes": len(content), "constants": constants}
-    tables = loaded.Exported(info, runtimes.TENSORFLOW).functions.tables()
+    tables = _tables(info)
     with open(os.path.join(info.path, weights.DATA_FILE), "rb") as file:
         files[weights.DATA_FILE] = file.read()
     described = _describe(functions, files)
@@ -106,6 +106,11 @@ def bundle(info: ModelInfo, progress: Progress = lambda *what: None) -> str:
         os.remove(path)
         raise
     return path
+
+
+def _tables(info):
+    functions, _ = runtimes.open_functions(info, runtimes.TENSORFLOW)
+    return functions.tables()
 
 
 def _check(info):
@@ -200,19 +205,35 @@ def _network(function, arguments):
 
     flat = flatten(arguments)
     named = [tf.TensorSpec(spec.shape, spec.dtype, f"in{k}") for k, spec in enumerate(flat)]
+    seen = {}
 
     def call(*tensors):
-        results.append(function(*pack(arguments, tensors)))
-        return flatten(results[-1])
+        results = function(*pack(arguments, tensors))
+        places, outputs = _places(tensors, flatten(results))
+        seen.update(results=results, outputs=pack(results, places))
+        return outputs
 
-    results = []
     traced = tf.function(call, autograph=False, input_signature=named)
     concrete = traced.get_concrete_function()
     content = tf.lite.TFLiteConverter.from_concrete_functions([concrete], traced).convert()
     _check_inputs(content, len(named))
-    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flatten(results[-1])]
-    structure = {"inputs": _numbered(arguments), "outputs": _numbered(results[-1])}
-    return content, structure, pack(results[-1], specs)
+    inputs = pack(arguments, range(len(flat)))
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in flatten(seen["results"])]
+    structure = {"inputs": inputs, "outputs": seen["outputs"]}
+    return content, structure, pack(seen["results"], specs)
+
+
+def _places(inputs, results):
+    """(place of each result, the outputs): -1 - k is input k, which the function hands on, and
+    what is given twice is one output."""
+    places, outputs = [], []
+    inputs = {id(tensor): -1 - k for k, tensor in enumerate(inputs)}
+    for tensor in results:
+        if id(tensor) not in inputs:
+            inputs[id(tensor)] = len(outputs)
+            outputs.append(tensor)
+        places.append(inputs[id(tensor)])
+    return places, outputs
 
 
 def _check_inputs(content, count):
@@ -222,11 +243,6 @@ def _check_inputs(content, count):
     found = [each["name"] for each in Interpreter(model_content=content).get_input_details()]
     if found != [f"in{k}" for k in range(count)]:
         raise ModelError(f"LiteRT's converter gave the inputs {found}, {count} were expected")
-
-
-def _numbered(structure: Structure) -> Structure:
-    """The structure with the place of each leaf."""
-    return pack(structure, range(len(flatten(structure))))
 
 
 # ------------------------------------------------------------------------- without their weights

@@ -279,28 +279,24 @@ def test_alpha_and_png_files_are_those_of_python(tmp_path):
 
 
 @needs_node
-def test_a_network_that_is_prepared_for_the_browser_computes_the_same(tmp_path, monkeypatch):
+def test_a_network_of_closed_shapes_computes_the_same(tmp_path, monkeypatch):
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
-    info = installed.find(MODEL)
-    functions = litert.Functions(info)
-    symbols = np.ones([1, 2, 3, 96], np.int32)
-    state, _, _ = functions.steps[1](functions.steps[0]()[0], symbols)
-    symbols = np.arange(2 * 3 * 4 * 256).astype(np.int32).reshape(1, 4, 6, 256) % 3
-    inputs = [state["means"], state["mu"], symbols]
-    network = bytes_of(functions, "step2", monkeypatch)
+    network = bytes_of(litert.Functions(installed.find(MODEL)), "step1", monkeypatch)
+    inputs = [np.arange(2 * 3 * 96).reshape([1, 2, 3, 96]).astype(np.int32) % 3]
     expected = litert.Network(model_content=network).run(inputs)
-    shapes = {
-        "inputs": [array.shape[1:3] for array in inputs],
-        "outputs": [array.shape[1:3] for array in expected],
-    }
-    compare(tmp_path, "shapes", network=network, shapes=shapes)
-    prepared = litert.Network(model_content=(tmp_path / "prepared").read_bytes())
-    found = prepared.run(inputs)
-    taken = json.loads((tmp_path / "taken.json").read_text())  # by output: ["input" or "output", k]
-    given = {"input": inputs, "output": found}
-    assert len(found) == 3, "means is handed on, mu is given twice"
-    for (kind, place), array in zip(taken, expected, strict=True):
-        np.testing.assert_array_equal(given[kind][place], array)
+    sides = {"inputs": [[2, 3]], "outputs": [array.shape[1:3] for array in expected]}
+    compare(tmp_path, "shapes", network=network, shapes=sides)
+    from ai_edge_litert.interpreter import Interpreter
+
+    closed = Interpreter(model_content=(tmp_path / "closed").read_bytes())
+    for details, arrays in (
+        (closed.get_input_details(), inputs),
+        (closed.get_output_details(), expected),
+    ):
+        assert [tuple(each["shape_signature"]) for each in details] == [a.shape for a in arrays]
+    found = litert.Network(model_content=(tmp_path / "closed").read_bytes()).run(inputs)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def bytes_of(functions, name, monkeypatch):

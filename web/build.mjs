@@ -1,7 +1,8 @@
 // Builds the page, ../docs/view.html, and the folder ../docs/view beside it: LiteRT's files and
 // models.
 //
-//     npm run build -- FOLDER ...    folders that `tfcodec export MODEL --litert -o FOLDER` wrote
+//     npm run build -- FOLDER ...    folders that `tfcodec export MODEL --litert -o FOLDER` wrote, as
+//                                    they are called where npm was
 //
 // Without a folder, models that are there stay. `--page FILE` builds the page alone, elsewhere.
 
@@ -70,8 +71,8 @@ async function copyMatching(from, to, pattern) {
 async function copyModels(exports) {
   const index = {};
   for (const from of exports) {
-    const config = JSON.parse(await readFile(path.join(from, "config.json"), "utf8"));
-    const description = JSON.parse(await readFile(path.join(from, "litert.json"), "utf8"));
+    const read = async (file) => JSON.parse(await readFile(path.join(from, file), "utf8"));
+    const [config, description] = [await read("config.json"), await read("litert.json")];
     if (!description.strides) {
       throw new Error(`${from}: was exported by an older release; export it again`);
     }
@@ -91,6 +92,8 @@ if (!values.page) {
   await copyMatching(litert, path.join(folder, "runtime"), RUNTIME);
   if (positionals.length) {
     await rm(path.join(folder, "models"), { recursive: true, force: true });
-    await copyModels(positionals);
+    // Where `npm run --prefix web` was called: it runs this here.
+    const called = process.env.INIT_CWD ?? process.cwd();
+    await copyModels(positionals.map((each) => path.resolve(called, each)));
   }
 }

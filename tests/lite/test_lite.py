@@ -20,6 +20,7 @@ from tfcodec.commands import main as cli
 from tfcodec.entropy.walk import StepDecoder, walk
 from tfcodec.errors import InputError, ModelError
 from tfcodec.exports import installed, litert, loaded, remembered, runtimes, tiles, weights
+from tfcodec.exports.structures import flatten
 from tfcodec.lite import export
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
@@ -190,6 +191,26 @@ def test_whole_networks_give_the_same_picture_without_a_saved_model(
     )
     with pytest.raises(InputError, match="exists already"):
         export.export(tiny, whole.path)
+
+
+def test_the_strides_of_outputs_are_those_of_their_networks(tiny, networks, codecs, monkeypatch):
+    """Of a picture of three positions by two; the first step has one, whatever the size."""
+    seen, call = {}, litert.Function.__call__
+
+    def watched(self, *args):
+        results = call(self, *args)
+        pairs = zip(flatten(self._results), flatten(results), strict=True)
+        seen[self._name] = {place: array.shape[1:3] for place, array in pairs if place >= 0}
+        return results
+
+    monkeypatch.setattr(litert.Function, "__call__", watched)
+    sides = 3 * tiny.config["stride"], 2 * tiny.config["stride"]
+    codecs["litert"].encode(picture(*sides), 4).reconstruction()
+    strides = export.strides(tiny, networks[1])
+    assert list(strides) == list(networks[0]) and set(strides) == set(seen)
+    for name in set(seen) - {"step0"}:
+        expected = [tuple(side // stride for side in sides) for stride in strides[name]]
+        assert [seen[name][place] for place in range(len(seen[name]))] == expected, name
 
 
 def test_a_network_that_computes_otherwise_is_not_exported(tiny, networks, tmp_path, monkeypatch):

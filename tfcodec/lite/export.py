@@ -54,7 +54,7 @@ def export(
     with replaced_folder(directory) as partial:
         for name, content in files.items():
             _write(os.path.join(partial, name), content)
-        described = {**_describe(functions, files), "strides": strides(info)}
+        described = {**_describe(functions, files), "strides": strides(info, functions)}
         _write(os.path.join(partial, litert.DESCRIPTION), _json(described))
         _write(os.path.join(partial, "config.json"), _json(config))
         for name in ("card.md", "LICENSE"):
@@ -172,10 +172,12 @@ def convert(info: ModelInfo, progress: Progress) -> tuple[dict[str, bytes], dict
     return networks, described
 
 
-def strides(info: ModelInfo) -> dict[str, list[int]]:
-    """Pixels between two positions of each output of each network, by the place of the output.
+def strides(info: ModelInfo, functions: dict[str, Any]) -> dict[str, list[int]]:
+    """{network: pixels between two positions of each of its outputs}.
 
-    For runtimes that do not infer the shape of an output from those of the inputs.
+    For runtimes that do not infer the shapes of outputs from those of the inputs.
+
+    Args: functions: as `convert` describes them.
     """
     quiet.import_tensorflow()
     import tensorflow as tf
@@ -185,17 +187,21 @@ def strides(info: ModelInfo) -> dict[str, list[int]]:
     model, _ = rebuild.rebuild(info)
     side, found = model.stride, {}
 
-    def add(name, results):
-        found[name] = [side // tensor.shape[1] for tensor in flatten(results)]
+    def add(name, structure, results):
+        tensors = zip(flatten(structure["outputs"]), flatten(results), strict=True)
+        of_place = {place: side // tensor.shape[1] for place, tensor in tensors if place >= 0}
+        found[name] = [of_place[place] for place in sorted(of_place)]
         return results
 
-    y = add("to_y", model.to_y(tf.zeros([1, side, side, 3]), tf.zeros([1])))
+    y = add("to_y", functions["to_y"], model.to_y(tf.zeros([1, side, side, 3]), tf.zeros([1])))
+    latents = add("to_latents", functions["to_latents"], model.to_latents(y))
     state, symbols = {}, None
-    for k, latent in enumerate(add("to_latents", model.to_latents(y))):
+    for k, (structure, latent) in enumerate(zip(functions["steps"], latents, strict=True)):
         state, prior = model.step(k, state, symbols)
-        add(f"step{k}", (state, prior.mu, prior.indexes()))
+        add(f"step{k}", structure, (state, prior.mu, prior.indexes()))
         symbols = tf.zeros(latent.shape, tf.int32)
-    add("synthesis", model.synthesis(add("finish", model.finish(state, symbols)), tf.zeros([1])))
+    y_hat = add("finish", functions["finish"], model.finish(state, symbols))
+    add("synthesis", functions["synthesis"], model.synthesis(y_hat, tf.zeros([1])))
     return found
 
 

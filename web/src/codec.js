@@ -60,9 +60,9 @@ async function walk(container, model, run, padded, name, progress) {
   const [all, steps] = [[], []];
   for (const [k, part] of config.steps.entries()) {
     progress(`step ${k + 1} of ${config.steps.length}`);
-    const { inputs, outputs } = description.functions.steps[k];
-    const results = await run(`step${k}`, placed(inputs, [state, previous]), padded);
-    const [next, , indexes] = taken(outputs, results);
+    const structure = description.functions.steps[k];
+    const results = await call(run, `step${k}`, structure, [state, previous], padded);
+    const [next, , indexes] = results;
     const shape = [1, ...padded.map((side) => side / part.stride), part.channels];
     const count = shape.reduce((a, b) => a * b);
     // An index of each symbol, or one of each channel.
@@ -79,15 +79,13 @@ async function walk(container, model, run, padded, name, progress) {
         `${config.name} computes otherwise here (another browser or processor)`,
     );
   }
-  const { inputs, outputs } = description.functions.finish;
-  const results = await run("finish", placed(inputs, [state, previous]), padded);
-  return { yHat: taken(outputs, results), steps };
+  const { finish } = description.functions;
+  return { yHat: await call(run, "finish", finish, [state, previous], padded), steps };
 }
 
 /** RGB of a picture [height, width, 3], tile by tile. */
 async function synthesize(yHat, container, model, run, padded, progress) {
   const { config, description } = model;
-  const { inputs, outputs } = description.functions.synthesis;
   const rung = { data: Float32Array.of(rungOf(container.quality, config)), shape: [1] };
   const { height, width } = container;
   const rgb = new Uint8Array(height * width * 3);
@@ -96,8 +94,9 @@ async function synthesize(yHat, container, model, run, padded, progress) {
     progress(tiles.length === 1 ? "synthesis" : `tile ${k + 1} of ${tiles.length}`);
     const seen = mapLeaves(yHat, (latent) => cut(latent, rows, columns, padded[0]));
     const sides = [rows.stop - rows.start, columns.stop - columns.start];
-    const results = await run("synthesis", placed(inputs, [seen, rung]), sides);
-    keep(rgb, height, width, taken(outputs, results).data, rows, columns);
+    const { synthesis } = description.functions;
+    const tile = await call(run, "synthesis", synthesis, [seen, rung], sides);
+    keep(rgb, height, width, tile.data, rows, columns);
   }
   return rgb;
 }
@@ -162,16 +161,13 @@ function nextMultiple(side, stride) {
 
 // ------------------------------------------------------- structures, as litert.json describes them
 
-/** Arrays in the places that a network has for them. */
-function placed(places, structure) {
+/** Runs a network on structures of arrays; gives the structure of its results. */
+async function call(run, name, { inputs, outputs }, structures, padded) {
   const arrays = [];
-  zipLeaves(places, structure, (place, array) => (arrays[place] = array));
-  return arrays;
-}
-
-/** The structure of a network's outputs. */
-function taken(places, outputs) {
-  return mapLeaves(places, (place) => outputs[place]);
+  zipLeaves(inputs, structures, (place, array) => (arrays[place] = array));
+  const results = await run(name, arrays, padded);
+  // -1 - k is input k, which the network hands on.
+  return mapLeaves(outputs, (place) => (place < 0 ? arrays[-1 - place] : results[place]));
 }
 
 function isLeaf(value) {

@@ -3,7 +3,7 @@
 import { Tensor, loadAndCompile, loadLiteRt } from "@litertjs/core";
 
 import { ModelError } from "./errors.js";
-import { prepare } from "./shapes.js";
+import { closeShapes } from "./shapes.js";
 
 const complaints = []; // of the runtime, which says some faults nowhere else
 
@@ -39,11 +39,8 @@ export async function run(model, name, arrays, padded) {
   const inputSides = arrays.map(({ shape }) => shape.slice(1, 3));
   const strides = model.description.strides[name];
   const outputSides = strides.map((stride) => padded.map((side) => side / stride));
-  const { inputs, outputs, given } = prepare(file, inputSides, outputSides);
-  const found = new Map(inputs.map((tensor, k) => [tensor, arrays[k]]));
-  const results = await compute(name, file, arrays);
-  given.forEach((tensor, k) => found.set(tensor, results[k]));
-  return outputs.map((tensor) => found.get(tensor));
+  closeShapes(file, inputSides, outputSides);
+  return compute(name, file, arrays);
 }
 
 /** The arrays that a network's file makes of arrays. */

@@ -1,15 +1,11 @@
-// A network's file as LiteRT for browsers takes it. It is a FlatBuffer of TensorFlow Lite's schema
-// (https://flatbuffers.dev/internals, tensorflow/lite/schema/schema.fbs), changed in two things:
-//
-// - Shapes are open there, [1, -1, -1, c], and the runtime lays its memory out by them.
-// - It gives each output memory of its own, though an output may be an input that is handed on, or
-//   another output again: then the network would read or leave what nobody wrote. Such outputs are
-//   left out, and taken from the array that they are.
+// LiteRT for browsers lays the memory of a network out by the shapes in its file, which are open there:
+// [1, -1, -1, c]. They are closed in the file, a FlatBuffer of TensorFlow Lite's schema
+// (https://flatbuffers.dev/internals, tensorflow/lite/schema/schema.fbs), before it is loaded.
 
 import { ModelError } from "./errors.js";
 
 // Places of fields in the tables of the schema.
-const MODEL = { subgraphs: 2, signatures: 7 };
+const MODEL = { subgraphs: 2 };
 const SUBGRAPH = { tensors: 0, inputs: 1, outputs: 2 };
 const TENSOR = { shape: 0, openShape: 7 };
 
@@ -42,11 +38,9 @@ class Table {
     return this.elements(field).map((at) => this.view.getInt32(at, true));
   }
 
-  /** Puts other numbers into a vector, no more than there were. */
   setIntegers(field, values) {
     const elements = this.elements(field);
     values.forEach((value, k) => this.view.setInt32(elements[k], value, true));
-    if (elements.length) this.view.setUint32(elements[0] - 4, values.length, true);
   }
 
   tables(field) {
@@ -60,29 +54,22 @@ function follow(view, at) {
 }
 
 /**
- * Changes a network's file, in place.
+ * Closes the open shapes of a network's inputs and outputs, in its file.
  *
- * @param {Uint8Array} network
+ * @param {Uint8Array} network changed in place
  * @param {number[][]} inputSides, outputSides [height, width] of each input and output
- * @returns {{inputs: number[], outputs: number[], given: number[]}} numbers of tensors: of the
- *   inputs and outputs as they were, and of the outputs that the runtime gives
  * @throws {ModelError} for a file that is no such network
  */
-export function prepare(network, inputSides, outputSides) {
+export function closeShapes(network, inputSides, outputSides) {
   const view = new DataView(network.buffer, network.byteOffset, network.byteLength);
-  const model = new Table(view, follow(view, 0));
-  const graphs = model.tables(MODEL.subgraphs);
-  if (graphs.length !== 1 || model.elements(MODEL.signatures).length) {
-    throw new ModelError("a network of several graphs or with signatures, which this page cannot run");
-  }
+  const graphs = new Table(view, follow(view, 0)).tables(MODEL.subgraphs);
+  if (graphs.length !== 1) throw new ModelError(`one graph was expected, found ${graphs.length}`);
   const [graph] = graphs;
   const tensors = graph.tables(SUBGRAPH.tensors);
-  const [inputs, outputs] = [graph.integers(SUBGRAPH.inputs), graph.integers(SUBGRAPH.outputs)];
-  inputs.forEach((tensor, k) => closeShape(tensors[tensor], inputSides[k]));
-  outputs.forEach((tensor, k) => closeShape(tensors[tensor], outputSides[k]));
-  const given = [...new Set(outputs)].filter((tensor) => !inputs.includes(tensor));
-  graph.setIntegers(SUBGRAPH.outputs, given);
-  return { inputs, outputs, given };
+  const close = (field, sides) =>
+    graph.integers(field).forEach((tensor, k) => closeShape(tensors[tensor], sides[k]));
+  close(SUBGRAPH.inputs, inputSides);
+  close(SUBGRAPH.outputs, outputSides);
 }
 
 /** Gives an open shape its sides. */

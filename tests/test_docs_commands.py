@@ -30,6 +30,8 @@ NOT_RUN = {
     "python -m venv": "makes an environment",
     ". venv/bin/activate": "makes an environment",
     "pip ": "installs or downloads packages",
+    "npm ": "installs or downloads packages",
+    "python3 -m http.server": "serves until it is stopped",
     "pytest": "runs the tests, and so this one",
     "docker": "needs TF Serving",
     "python examples/serve_rest.py": "needs TF Serving",

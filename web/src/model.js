@@ -45,11 +45,17 @@ class Folder {
 
   /** A copy of a file, which may be changed; compared with its SHA-256 if `sums` has it. */
   async read(file) {
+    const bytes = await this.load(file);
+    return bytes.slice();
+  }
+
+  /** Begins to read a file, if that was not done. */
+  load(file) {
     if (!this.files.has(file)) {
       const integrity = this.sums[file] ? `sha256-${toBase64(this.sums[file])}` : "";
-      this.files.set(file, await readBytes(this.address + file, integrity, this.progress));
+      this.files.set(file, readBytes(this.address + file, integrity, this.progress));
     }
-    return this.files.get(file).slice();
+    return this.files.get(file);
   }
 
   async readJson(file) {
@@ -69,6 +75,9 @@ async function openModel(folder) {
     const bytes = await folder.read(`${table}.bin`);
     tables.push(new Int32Array(bytes.buffer)); // little-endian, as all that runs browsers
   }
+  // What is needed later arrives while the first steps are computed.
+  const networks = [...config.steps.map((_, k) => `step${k}`), "finish", "synthesis"];
+  for (const network of networks) folder.load(`${network}.tflite`).catch(() => {});
   const read = (file) => folder.read(file);
   return { config, description, tables: new CodingTables(...tables), read };
 }

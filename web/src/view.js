@@ -93,11 +93,11 @@ function show(decoded) {
   const pixels = height * width;
   facts(element("sizes"), {
     picture: `${width} × ${height}, ${COLORS[decoded.channels]}`,
-    file: `${number(bytes)} bytes, ${((8 * bytes) / pixels).toFixed(3)} bits per pixel`,
+    file: `${number(bytes)} bytes, ${((8 * bytes) / pixels).toFixed(3)} bpp`,
     PNG: `${number(png.size)} bytes, ${(png.size / bytes).toFixed(1)} times the file`,
     model: `${decoded.model}, quality ${quality(decoded.quality)}`,
     symbols: `${number(sum(decoded.steps.map((step) => step.symbols)))} in ${lanes(decoded.lanes)}`,
-    checks: "CRC-32 and symbols' checksum match",
+    checks: "CRC-32, symbols' checksum",
     decoded: `in ${decoded.seconds.toFixed(2)} s`,
   });
   element("parts").replaceChildren(...partsOf(decoded).map(([part, bits]) => row(part, bits, bytes)));

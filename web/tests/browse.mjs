@@ -43,7 +43,7 @@ function rendererMegabytes() {
 /** What stands on the page after a file, once it is decoded or refused. */
 async function outcome(page) {
   const done = page.locator("#result:not([hidden]), #error:not([hidden])");
-  await done.first().waitFor({ timeout: 240_000 });
+  await done.first().waitFor({ timeout: 900_000 });
   if (await page.locator("#error").isVisible()) {
     return { error: await page.locator("#error").innerText() };
   }

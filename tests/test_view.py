@@ -382,6 +382,9 @@ def test_the_browser_shows_what_python_decodes(model, tmp_path):
         files.append(str(tmp_path / f"{name}.tfcd"))
         pathlib.Path(files[-1]).write_bytes(data)
         expected.append(pictures.to_array(model.decode(container.unpack(data))))
+    files.append(str(DATA / f"{MODEL}.tfcd"))  # pinned, with its picture
+    with Image.open(DATA / f"{MODEL}.png") as image:
+        expected.append(np.asarray(image))
     for file, array, found in zip(files, expected, browse(files, tmp_path), strict=True):
         assert "error" not in found, found
         assert found["download"] == pathlib.Path(file).stem + ".png"
@@ -404,6 +407,7 @@ def test_the_browser_refuses_files_in_the_sentences_of_python(model, tmp_path):
         "foreign": as_png(photograph(64, 64)),
         "wrong": sealed(changed_at(sound, len(sound) - 8)),  # the symbols' checksum
         "other": sealed(changed_at(sound, 5)),  # the fingerprint
+        "coder": sealed(sound[:12] + b"\x10" + sound[13:]),  # range-coder
         "sound": sound,
     }
     paths = []
@@ -417,4 +421,5 @@ def test_the_browser_refuses_files_in_the_sentences_of_python(model, tmp_path):
         assert found[name].get("error") == str(refused.value)
     assert "the decoded symbols differ from the encoder's" in found["wrong"]["error"]
     assert "which this page does not have; it has quad-base" in found["other"]["error"]
+    assert "range-coder, which this page does not have" in found["coder"]["error"]
     assert "error" not in found["sound"], "the page goes on after errors"

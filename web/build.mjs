@@ -1,8 +1,7 @@
 // Builds the page, ../docs/view.html, and the folder ../docs/view beside it: LiteRT's files and
 // models.
 //
-//     npm run build -- FOLDER ...    folders that `tfcodec export MODEL --litert -o FOLDER` wrote, as
-//                                    they are called where npm was
+//     npm run build -- FOLDER ...    folders that `tfcodec export MODEL --litert -o FOLDER` wrote
 //
 // Without a folder, models that are there stay. `--page FILE` builds the page alone, elsewhere.
 
@@ -53,10 +52,16 @@ async function page() {
   const parts = {
     "/* view.css */": await bundle("view.css"),
     // A script inside a page ends where its text says so.
-    "/* view.js */": (await bundle("view.js", [inlined(worker)])).replaceAll("</script", "<\\/script"),
+    "/* view.js */": (await bundle("view.js", [inlined(worker)])).replaceAll(
+      "</script",
+      "<\\/script",
+    ),
   };
   const source = await readFile(path.join(here, "src", "view.html"), "utf8");
-  return Object.entries(parts).reduce((text, [mark, part]) => text.replace(mark, () => part), source);
+  return Object.entries(parts).reduce(
+    (text, [mark, part]) => text.replace(mark, () => part),
+    source,
+  );
 }
 
 async function copyMatching(from, to, pattern) {

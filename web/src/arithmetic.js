@@ -1,9 +1,10 @@
-// TensorFlow Compression's range decoder, as tfcodec/coding/arithmetic.py describes it: a stream is
-// one long number, words of 16 bits, and each symbol takes its part of the interval in which it lies.
+// TensorFlow Compression's range decoder, as tfcodec/coding/arithmetic.py describes it: a stream
+// is one long number, words of 16 bits, and each symbol takes its part of the interval in which it
+// lies.
 //
-// All numbers are integers below 2^49, which are exact in JavaScript's; operations on bits would cut
-// them to 32. A quotient of two is rounded to 53 bits, and is no integer unless the true one is:
-// it is below 2^16, and a fraction of denominators up to 2^32 stays away from integers by 2^-32.
+// All numbers are integers below 2^49, which are exact in JavaScript's; operations on bits would
+// cut them to 32. A quotient of two is rounded to 53 bits, and is no integer unless the true one
+// is: it is below 2^16, and fractions of denominators up to 2^32 stay away from integers by 2^-32.
 
 import { ContainerError, ModelError } from "./errors.js";
 

@@ -17,7 +17,8 @@ import { grid } from "./tiles.js";
  * @param {(what: string) => void} progress called with what is done now
  * @returns {{pixels: Uint8Array, channels: number, steps: {name: string, symbols: number, bits:
  *   number}[]}} pixels [height, width, channels], gray or RGB, with alpha if the file has it
- * @throws {ModelError} for a file of another model, or whose symbols come out other than they went in
+ * @throws {ModelError} for a file of another model, or whose symbols come out other than they went
+ *   in
  * @throws {ContainerError} for one whose parts do not fit together
  */
 export async function decode(container, model, run, name, progress = () => {}) {

@@ -1,6 +1,7 @@
-// The `.tfcd` file, as tfcodec/coding/container.py reads it: the same checks in the same order, with
-// the same sentences. Files are read as if they were hostile: lengths are compared with the bytes at
-// hand, the CRC comes before any meaning, and nothing is allocated for a size that is only claimed.
+// The `.tfcd` file, as tfcodec/coding/container.py reads it: the same checks in the same order,
+// with the same sentences. Files are read as if they were hostile: lengths are compared with the
+// bytes at hand, the CRC comes before any meaning, and nothing is allocated for a size that is only
+// claimed.
 
 import { Reader, crc32, hex, quoted, unzigzag } from "./bytes.js";
 import { ContainerError } from "./errors.js";
@@ -132,8 +133,17 @@ function readLayout(data, name) {
   const fingerprint = Array.from(head.subarray(5, 9), (byte) => hex(byte, 2)).join("");
   const [coder, log2Lanes] = [coderAndLanes >> 4, coderAndLanes & 15];
   return {
-    fingerprint, profile, quality, flags, coder, log2Lanes, height, width, parts, checksum,
-  }; // prettier-ignore
+    fingerprint,
+    profile,
+    quality,
+    flags,
+    coder,
+    log2Lanes,
+    height,
+    width,
+    parts,
+    checksum,
+  };
 }
 
 /** Throws ContainerError unless a file begins as ours do. */

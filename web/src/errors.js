@@ -1,4 +1,4 @@
-// What can be wrong, each one sentence that is shown as it is; anything else that is thrown is a bug.
+// What can be wrong, each one sentence that is shown as it is; all else that is thrown is a bug.
 
 /** The bytes are not a sound tfcodec file. */
 export class ContainerError extends Error {}

@@ -10,7 +10,7 @@ const complaints = []; // of the runtime, which says some faults nowhere else
 /** Loads LiteRT from a folder with its files; once. */
 export async function openRuntime(folder) {
   if (openRuntime.done) return;
-  // Read by LiteRT's loader, which would look beside the worker's script, which is nowhere.
+  // For LiteRT's loader, which would look beside the worker's script, and that is in no folder.
   self.Module = {
     locateFile: (file) => folder + file,
     print: hear,

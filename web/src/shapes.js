@@ -1,5 +1,5 @@
-// LiteRT for browsers lays the memory of a network out by the shapes in its file, which are open there:
-// [1, -1, -1, c]. They are closed in the file, a FlatBuffer of TensorFlow Lite's schema
+// LiteRT for browsers lays the memory of a network out by the shapes in its file, which are open
+// there: [1, -1, -1, c]. They are closed in the file, a FlatBuffer of TensorFlow Lite's schema
 // (https://flatbuffers.dev/internals, tensorflow/lite/schema/schema.fbs), before it is loaded.
 
 import { ModelError } from "./errors.js";

@@ -1,5 +1,5 @@
-// Large pictures in tiles, by the layout of tfcodec/exports/tiles.py: all tiles of a picture have one
-// size, and what a border inside the picture spoils is thrown away.
+// Large pictures in tiles, by the layout of tfcodec/exports/tiles.py: all tiles of a picture have
+// one size, and what a border inside the picture spoils is thrown away.
 
 const ACTIVATION_BYTES = 2 ** 26; // of the largest activation of a tile
 const LEAST_SHARE = 3; // tiles are at least so many times as long as what is thrown away of them

@@ -100,7 +100,9 @@ function show(decoded) {
     checks: "CRC-32, symbols' checksum",
     decoded: `in ${decoded.seconds.toFixed(2)} s`,
   });
-  element("parts").replaceChildren(...partsOf(decoded).map(([part, bits]) => row(part, bits, bytes)));
+  element("parts").replaceChildren(
+    ...partsOf(decoded).map(([part, bits]) => row(part, bits, bytes)),
+  );
   element("result").hidden = false;
 }
 

@@ -47,9 +47,20 @@ async function open(file, name, base, progress) {
   const png = await toPng(pixels, container.height, container.width, channels);
   const { height, width, quality, sizes, checksum, streams } = container;
   return {
-    height, width, quality, sizes, checksum, channels, steps, seconds, png,
-    name, lanes: streams.length, model: model.config.name, bytes: data.length,
-  }; // prettier-ignore
+    height,
+    width,
+    quality,
+    sizes,
+    checksum,
+    channels,
+    steps,
+    seconds,
+    png,
+    name,
+    lanes: streams.length,
+    model: model.config.name,
+    bytes: data.length,
+  };
 }
 
 /** The bytes of a file; of what cannot be sound, enough to say so. */

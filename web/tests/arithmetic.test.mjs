@@ -10,7 +10,8 @@ import { fromHex, readBytes, readCases } from "./cases.mjs";
 const numbers = (name) => new Int32Array(readBytes(name).buffer);
 const tables = new CodingTables(...["lookup", "offsets", "sizes"].map(numbers));
 
-const open = ({ streams, escapes }) => new RangeDecoder(tables, streams.map(fromHex), escapes, "k.tfcd");
+const open = ({ streams, escapes }) =>
+  new RangeDecoder(tables, streams.map(fromHex), escapes, "k.tfcd");
 const readAll = (decoder, steps) =>
   steps.map(({ indexes }) => decoder.read(indexes.length, (i) => indexes[i]));
 
@@ -31,14 +32,11 @@ test("any stream decodes to some symbols, or escapes are too few or too many", (
   for (const { streams, escapes, steps } of readCases("cases")) {
     const noise = streams.map((hex) => hex.replaceAll("3", "c"));
     const decoder = open({ streams: noise, escapes });
-    assert.throws(
-      () => {
-        readAll(decoder, steps);
-        decoder.finish();
-        throw new ContainerError("by chance as many");
-      },
-      ContainerError,
-    );
+    assert.throws(() => {
+      readAll(decoder, steps);
+      decoder.finish();
+      throw new ContainerError("by chance as many");
+    }, ContainerError);
   }
 });
 
@@ -49,5 +47,8 @@ test("a row that the tables do not have is the model's fault", () => {
 });
 
 test("tables that do not fit together are refused", () => {
-  assert.throws(() => new CodingTables(tables.lookup.slice(1), tables.offsets, tables.sizes), ModelError);
+  assert.throws(
+    () => new CodingTables(tables.lookup.slice(1), tables.offsets, tables.sizes),
+    ModelError,
+  );
 });

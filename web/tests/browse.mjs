@@ -16,9 +16,14 @@ const TYPES = { ".html": "text/html", ".js": "text/javascript", ".wasm": "applic
 /** Serves a folder over loopback, as any static host would. */
 async function serve(folder) {
   const server = createServer(({ url }, response) => {
-    const file = path.join(folder, path.normalize(decodeURIComponent(new URL(url, "http://h").pathname)));
+    const file = path.join(
+      folder,
+      path.normalize(decodeURIComponent(new URL(url, "http://h").pathname)),
+    );
     if (!existsSync(file)) return response.writeHead(404).end();
-    response.writeHead(200, { "content-type": TYPES[path.extname(file)] ?? "application/octet-stream" });
+    response.writeHead(200, {
+      "content-type": TYPES[path.extname(file)] ?? "application/octet-stream",
+    });
     createReadStream(file).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -5,7 +5,8 @@ import path from "node:path";
 
 const folder = process.env.TFCODEC_CASES;
 
-export const readCases = (name) => JSON.parse(readFileSync(path.join(folder, `${name}.json`), "utf8"));
+export const readCases = (name) =>
+  JSON.parse(readFileSync(path.join(folder, `${name}.json`), "utf8"));
 
 export const readBytes = (name) => Uint8Array.from(readFileSync(path.join(folder, name)));
 

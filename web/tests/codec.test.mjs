@@ -18,6 +18,9 @@ test("a model without tiles sees the whole picture", () => {
 
 test("rungs are those of Python", () => {
   for (const { config, rungs } of readCases("rungs")) {
-    assert.deepEqual(rungs.map((_, byte) => rungOf(byte, config)), rungs); // prettier-ignore
+    assert.deepEqual(
+      rungs.map((_, byte) => rungOf(byte, config)),
+      rungs,
+    );
   }
 });

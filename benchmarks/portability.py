@@ -215,7 +215,10 @@ def runtime(info):
     from tfcodec.exports.rebuild import rebuild
 
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    exported = loaded.Exported(info)  # its tables, and TensorFlow's range coder
+    # Its tables and the range coder serve the other backends, too.
+    exported = loaded.Exported(info, os.environ.get("TFCODEC_RUNTIME", "tensorflow"))
+    if exported.runtime == "litert":
+        return exported
     if "RUNTIME_NO_MKLDNN" in os.environ:
         import torch
 

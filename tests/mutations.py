@@ -1,12 +1,14 @@
 """Files that go wrong, or are made to: mutations, what they must come to, and a run over many.
 
     python tests/mutations.py --count 1000000 --model quad-small
+    python tests/mutations.py --count 200000 --model quad-small --beside litert
 
 A run decodes mutated files of small pictures in one process, every second one with a right CRC-32,
 so that what lies behind it is reached: mutated bytes and mutated parts in turn. Whatever the bytes,
 decoding must give one sentence, or the picture of the size that the file claims; and where nothing
 that a file claims has changed, the very picture that the original gives. No crash, no hang, no
-growth of memory.
+growth of memory. With `--beside litert` the model is frozen, and LiteRT decodes every file, too: to
+the same sentence, or the same picture within one level.
 
 `tests/test_robustness.py` takes its laws from here.
 """
@@ -42,19 +44,19 @@ LADDERS = (0.001, 0.2), (0.0001, 20.0)
 GROWTH = 64  # MiB that the allocators may keep for themselves
 
 
-def originals(folder, model="mbt2018_mean-compact"):
+def originals(folder, model="mbt2018_mean-compact", portable=False):
     """A tiny codec of a preset, and its files of 32x32 pictures.
 
-    They are gray, RGB, with alpha, with escapes, of several lanes, of coder 1, with metadata.
+    Args: portable: it is frozen, with a form for LiteRT.
+    The files are gray, RGB, with alpha, with escapes, of several lanes, of coder 1, with metadata.
     """
     import drawn
     import tiny_exports
 
     name, preset = model.split("-")
-    info = tiny_exports.tiny_export(
-        os.path.join(folder, "tiny"), name, preset, lambdas=LADDERS[name == "quad"]
-    )
-    tiny = codec.Codec(info)
+    make = tiny_exports.lite_export if portable else tiny_exports.tiny_export
+    info = make(os.path.join(folder, "tiny"), name, preset, lambdas=LADDERS[name == "quad"])
+    tiny = codec.Codec(info, "tensorflow")
     random = np.random.RandomState(0)
     smooth = np.uint8(np.add.outer(np.arange(32), np.arange(32)) * 3)
     noisy = random.randint(0, 256, [32, 32, 4]).astype(np.uint8)
@@ -171,14 +173,26 @@ def survive(codec_, data):
     return claims(container), picture
 
 
+def check_alike(outcome, other):
+    """Raises AssertionError unless two codecs came to the same of a file, as `survive` says it."""
+    if isinstance(outcome, str) or isinstance(other, str):
+        assert outcome == other, f"one codec says {outcome!r}, the other {other!r}"
+        return
+    assert outcome[0] == other[0]
+    difference = outcome[1].rgb.astype(int) - other[1].rgb
+    assert np.abs(difference).max() <= 1, "pictures differ by more than a level"
+
+
 class Run:
     """A run of mutations over the files of a codec; counts what came of them.
 
-    Args: codec_, files: what `originals` returns; seed: of the mutations.
+    Args:
+        codec_, files: what `originals` returns; seed: of the mutations.
+        beside: another codec of the same model, which must come to the same of every file.
     """
 
-    def __init__(self, codec_, files, seed):
-        self._codec, self._files = codec_, files
+    def __init__(self, codec_, files, seed, beside=None):
+        self._codec, self._files, self._beside = codec_, files, beside
         self._random = np.random.RandomState(seed)
         self.outcomes = collections.Counter()  # of sentences without their numbers, and pictures
         self.count = self.reached = self.grown = 0
@@ -211,6 +225,8 @@ class Run:
 
     def _one(self, data, sealed):
         outcome = survive(self._codec, data)
+        if self._beside is not None:
+            check_alike(outcome, survive(self._beside, data))
         if isinstance(outcome, str):
             self.reached += "CRC" not in outcome
             self.outcomes[re.sub(r"b'.*'|\b[0-9a-fx]{3,}\b|\d+", "#", outcome)] += 1
@@ -247,12 +263,15 @@ def main():
     flags.add_argument("--count", type=int, default=1_000_000)
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--model", metavar="NAME-PRESET", default="mbt2018_mean-compact")
+    flags.add_argument("--beside", choices=["litert"], help="decode on this runtime, too")
     args = flags.parse_args()
     # One body throughout: the compiled one, loaded on the way, takes some 100 MiB once.
     os.environ.setdefault(range_coder.BODY_VARIABLE, "plain")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(*originals(folder, args.model), args.seed)
+        tiny, files = originals(folder, args.model, portable=args.beside is not None)
+        beside = codec.Codec(tiny.info, args.beside) if args.beside else None
+        run = Run(tiny, files, args.seed, beside)
         while run.count < args.count:
             run.mutations(min(10_000, args.count - run.count))
             seconds = time.perf_counter() - start

@@ -40,7 +40,7 @@ class StandIn:
         self.loads, self.qualities = 0, []
         self.trouble = None
 
-    def load(self, path=None):
+    def load(self, info=None, console=None, **options):
         self.loads += 1
         return self
 

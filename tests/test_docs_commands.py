@@ -30,6 +30,8 @@ NOT_RUN = {
     "python -m venv": "makes an environment",
     ". venv/bin/activate": "makes an environment",
     "pip ": "installs or downloads packages",
+    "npm ": "installs or downloads packages",
+    "python3 -m http.server": "serves until it is stopped",
     "pytest": "runs the tests, and so this one",
     "docker": "needs TF Serving",
     "python examples/serve_rest.py": "needs TF Serving",
@@ -42,6 +44,7 @@ NOT_RUN = {
     "export ": "prepares a shell for other machines",
     "tfcodec train --data D --run_dir runs/all --batch_size 64 --strategy mirrored": "needs GPUs",
     "tfcodec train --data D --run_dir runs/all --batch_size 128 --strategy multi": "needs machines",
+    "tfcodec beam": "needs the extra beam, see tests/beam/test_page.py",
     "mkdir -p travel": "packs for another machine",
     "git archive": "packs for another machine",
     "mv travel": "packs for another machine",
@@ -65,7 +68,9 @@ SLOW = {
 PROGRAMS = {
     "README.md": "test_readme.py",
     "docs/add_a_model.md": "test_add_a_model.py",
+    "docs/beam.md": "beam/test_page.py",
     "docs/keras.md": "test_keras.py",
+    "docs/lite.md": "lite/test_lite.py",
 }
 
 

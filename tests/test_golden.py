@@ -57,6 +57,7 @@ for name in sys.argv[2:]:
 RUNTIMES = {
     "one thread, oneDNN off": {"TF_NUM_INTRAOP_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"},
     "two threads, AVX2 only": {"TF_NUM_INTRAOP_THREADS": "2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "LiteRT": {"TFCODEC_RUNTIME": "litert"},
     "XLA": {"RUNTIME_XLA": "1"},
     "numpy": {"RUNTIME_SPECIFICATION": "1"},
     "jax": {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"},
@@ -70,6 +71,8 @@ SLOW = ("XLA", "numpy", "jax", "torch")  # which compile, or multiply in integer
 )
 def test_every_runtime_decodes_the_same_latents(runtime):
     settings = RUNTIMES[runtime]
+    if runtime == "LiteRT":
+        pytest.importorskip("ai_edge_litert")
     if "KERAS_BACKEND" in settings:
         pytest.importorskip(settings["KERAS_BACKEND"])
     path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -58,6 +58,26 @@ def _made(name, preset, weights, **changes):
     return write.write(model, path, name, preset, config, weights=weights).path
 
 
+def lite_export(directory, name="quad", preset="small", **changes):
+    """As `tiny_export`, frozen, and with the form for LiteRT beside its SavedModel; one name."""
+    shutil.copytree(_made_lite(name, preset, **changes), directory, dirs_exist_ok=True)
+    return installed.read_info(str(directory))
+
+
+@functools.cache
+def _made_lite(name, preset, **changes):
+    from tfcodec import freeze
+    from tfcodec.lite import export
+
+    root = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, root)
+    info = tiny_export(os.path.join(root, "tiny"), name, preset, **changes)
+    picture = np.random.RandomState(0).randint(0, 256, [64, 96, 3]).astype(np.uint8)
+    frozen = freeze.freeze(info, os.path.join(root, "frozen"), [picture])
+    export.bundle(frozen)
+    return frozen.path
+
+
 def small_export(directory, name, changes):
     """As `tiny_export` of the preset `compact`, for models whose fields are others."""
     keras.utils.set_random_seed(1)

@@ -1,4 +1,4 @@
-"""tfcodec: a learned image codec for TensorFlow and Keras 3.
+"""tfcodec: a learned image codec for TensorFlow and Keras 3, and for LiteRT.
 
     data = tfcodec.compress("photo.jpg", quality=4)      # an array, a path or a Pillow image
     array = tfcodec.decompress(data)
@@ -9,7 +9,7 @@ All errors that input can cause are a `TfcodecError`. `tfcodec.keras` is the cod
 `tfcodec.pillow` a plugin of Pillow; both are imported by name.
 
 Importing this package imports nothing but a few lines: what a name needs comes with its first use,
-TensorFlow with the first picture.
+TensorFlow or LiteRT with the first picture.
 """
 
 import importlib

@@ -3,8 +3,9 @@
     array, path or Pillow image ─► compress ─► bytes ─► decompress ─► array
     picture file ─► encode_file ─► .tfcd file ─► decode_file ─► picture file
 
-The same bytes as the command line's, for the same wishes. Importing this imports no TensorFlow; it
-comes with the first picture, not with `info` or `installed_models`.
+The same bytes as the command line's, for the same wishes, and on the same runtime: decoding goes by
+LiteRT where it can (`exports.runtimes`). Importing this imports neither that nor TensorFlow; they
+come with the first picture, not with `info` or `installed_models`.
 """
 
 import concurrent.futures

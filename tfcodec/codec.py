@@ -8,13 +8,13 @@ import os
 
 import numpy as np
 
-from tfcodec import metrics, pictures, quiet
+from tfcodec import metrics, pictures
 from tfcodec.coding import open_decoder, open_encoder, serving_lanes
 from tfcodec.coding.container import Container, pack, symbols_checksum, unpack
 from tfcodec.coding.format import CODER_NAMES
 from tfcodec.entropy.walk import StepDecoder, StepEncoder, walk
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import installed, loaded
+from tfcodec.exports import installed, loaded, runtimes
 from tfcodec.exports.installed import ModelInfo
 from tfcodec.exports.tiles import Progress
 from tfcodec.layers import Tensors
@@ -56,19 +56,25 @@ class Codec:
 
     Pickles by that model's name, folder and fingerprint: the other process loads it from its disk.
 
-    Args: info: its `ModelInfo`.
-    Raises: ModelError if the export is incomplete, or in a process that forked from one in which
-        there was a codec; so do `encode` and `decode`.
+    Args:
+        info: its `ModelInfo`.
+        runtime: what computes it, "tensorflow" or "litert"; None for what encodes here.
+    Raises: ModelError if the export is incomplete, its runtime is not installed, or in a process
+        that forked from one in which there was a codec; so do `encode` and `decode`.
     """
 
-    def __init__(self, info: ModelInfo):
+    def __init__(self, info: ModelInfo, runtime: str | None = None):
         check_process()
-        quiet.import_tensorflow()
         self.info, self.ladder = info, info.ladder
-        self.exported = loaded.Exported(info)
+        self.exported = loaded.Exported(info, runtime or runtimes.choose(info))
 
     def __reduce__(self):
         return _reopen, (self.name, self.info.path, self.info.fingerprint)
+
+    @property
+    def runtime(self) -> str:
+        """What computes it, "tensorflow" or "litert"."""
+        return self.exported.runtime
 
     @property
     def name(self) -> str:
@@ -245,38 +251,44 @@ _process = None  # the one in which there is a codec
 
 def check_process() -> None:
     """Raises ModelError in a process that forked from one in which there was a codec: the threads
-    of TensorFlow stay behind, and it would wait for them for ever."""
+    of its networks stay behind, and TensorFlow would wait for them for ever."""
     global _process
     if _process not in (None, os.getpid()):
         raise ModelError(
-            "tfcodec was used before this process forked, and TensorFlow hangs after a fork; start "
-            'processes by multiprocessing.get_context("spawn"), or use tfcodec in them alone'
+            "tfcodec was used before this process forked, and the threads of its networks stayed "
+            'behind; start processes by multiprocessing.get_context("spawn"), or use tfcodec in '
+            "them alone"
         )
     _process = os.getpid()
 
 
 @functools.lru_cache(maxsize=4)
-def _open(path, fingerprint):
+def _open(path, fingerprint, runtime):
     """The codec of those very weights: an export that was replaced meanwhile is loaded anew."""
-    return Codec(installed.read_info(path))
+    return Codec(installed.read_info(path), runtime)
 
 
-def load(name_or_dir: str | os.PathLike | None = None) -> Codec:
+def load(name_or_dir: str | os.PathLike | None = None, runtime: str | None = None) -> Codec:
     """The `Codec` of an installed model or of an export's folder, loaded once a process.
 
-    Args: name_or_dir: None for the bundled default.
+    Args: name_or_dir: None for the bundled default; runtime: as `Codec` takes it.
     Raises: ModelError if there is no such model; InputError for what can be no name.
     """
     if name_or_dir is not None and not isinstance(name_or_dir, (str, os.PathLike)):
         hint = "; a quality is given as quality=" if isinstance(name_or_dir, (int, float)) else ""
         received = f"{repr(name_or_dir):.40} ({type(name_or_dir).__name__})"
         raise InputError(f"a model is given by its name or folder, received {received}{hint}")
-    return open_model(installed.find(name_or_dir))
+    return open_model(installed.find(name_or_dir), runtime)
 
 
-def open_model(info: ModelInfo) -> Codec:
+def open_model(info: ModelInfo, runtime: str | None = None) -> Codec:
     """As `load`, of a `ModelInfo`."""
-    return _open(info.path, info.fingerprint)
+    return _open(info.path, info.fingerprint, runtime or runtimes.choose(info))
+
+
+def open_decoder_of(info: ModelInfo) -> Codec:
+    """As `open_model`, on the runtime that decodes here: LiteRT, where it can."""
+    return open_model(info, runtimes.choose(info, decoding=True))
 
 
 def _reopen(name, path, fingerprint):
@@ -308,4 +320,4 @@ def decode_file_bytes(
 def decode_container(container: Container, name: str = "input") -> pictures.Picture:
     """As `decode_file_bytes`, of what `container.unpack` made of them."""
     info = installed.find_fingerprint(container.fingerprint, name)
-    return open_model(info).decode(container, name)
+    return open_decoder_of(info).decode(container, name)

@@ -64,7 +64,7 @@ class TfcdImageFile(ImageFile.ImageFile):
             name = self._name()
             try:
                 info = installed.find_fingerprint(self._container.fingerprint, name)
-                picture = codec.load(info.path).decode(self._container, name)
+                picture = codec.open_decoder_of(info).decode(self._container, name)
             except TfcodecError as error:
                 raise OSError(str(error)) from error
             self._container = None

@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 # What TensorFlow imports where it is installed, and goes without where it is not: Keras (and with
@@ -21,7 +22,7 @@ UNUSED = ("jax", "keras", "tf_keras")
 # How lines of its log begin: with the time or the date, in old and new manner; and what goes on.
 _CHATTER = re.compile(
     rb"\d{4}-\d\d-\d\d [\d:.]+: [IWE] |[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl"
-    rb"|To enable the following instructions"
+    rb"|To enable the following instructions|INFO: Created TensorFlow Lite XNNPACK delegate"
 )
 
 
@@ -49,7 +50,7 @@ def _import(name: str, without: tuple[str, ...]) -> None:
     with contextlib.ExitStack() as scopes:
         if not chatter:
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            scopes.enter_context(_without_chatter())
+            scopes.enter_context(without_chatter())
         scopes.enter_context(_without(without))
         # Whoever needs it imports it again, and hears why it cannot be.
         with contextlib.suppress(ImportError, ValueError):  # ValueError: of no backend of Keras
@@ -89,8 +90,9 @@ class _Without(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 @contextlib.contextmanager
-def _without_chatter():
-    """What anybody else writes to the file behind stderr comes late, not never."""
+def without_chatter() -> Iterator[None]:
+    """Within it TensorFlow and LiteRT are silent; what anybody else writes to the file behind
+    stderr comes late, not never."""
     try:
         before = os.dup(2)
     except OSError:  # it is closed

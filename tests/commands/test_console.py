@@ -11,6 +11,7 @@ from standin import photograph
 from tfcodec import quiet
 from tfcodec.commands import console, progress
 from tfcodec.errors import ModelError
+from tfcodec.exports import runtimes
 
 ERASED = "\r\x1b[1A\x1b[2K"
 
@@ -104,9 +105,15 @@ def test_a_result_is_one_line_whatever_the_file_is_called(name, line, tfcodec):
     assert status == 0 and out.startswith(f"{line}  60x40  ") and out.count("\n") == 1
 
 
-def test_the_codec_is_loaded_with_tensorflow_kept_quiet(monkeypatch):
-    seen = []
-    monkeypatch.setattr(quiet, "import_tensorflow", lambda lean: seen.append(lean))
-    monkeypatch.setattr("tfcodec.codec.open_model", seen.append)
-    console.load_codec("info")
-    assert seen == [True, "info"]
+@pytest.mark.parametrize("runtime, seen", [("tensorflow", ["lean"]), ("litert", [])])
+def test_the_codec_is_loaded_with_tensorflow_kept_quiet_or_without_it(monkeypatch, runtime, seen):
+    imported, kept = [], []
+    monkeypatch.setattr(quiet, "import_tensorflow", lambda lean: imported.append("lean"))
+    monkeypatch.setattr(runtimes, "choose", lambda info, decoding: runtime)
+    exported = types.SimpleNamespace(keep_networks=kept.append)
+    opened = types.SimpleNamespace(exported=exported)
+    monkeypatch.setattr("tfcodec.codec.open_model", lambda info, runtime: opened)
+    model = types.SimpleNamespace(name="model")
+    for once in (False, True):
+        assert console.load_codec(model, console.Console(), once=once) is opened
+    assert imported == 2 * seen and kept == [True, False]

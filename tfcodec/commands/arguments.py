@@ -12,11 +12,18 @@ Commands: TypeAlias = argparse._SubParsersAction  # of `add_subparsers`; it has 
 
 
 def add_command(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], text: str
+    commands: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    passes_on: bool = False,
 ) -> argparse.ArgumentParser:
-    """The parser of one command, to which its flags are added; `run` gets what they say."""
+    """The parser of one command, to which its flags are added; `run` gets what they say.
+
+    passes_on: flags that it does not know are for somebody else, and stand in `unknown`.
+    """
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(command=run, parser=parser)
+    parser.set_defaults(command=run, parser=parser, passes_on=passes_on)
     return parser
 
 
@@ -44,6 +51,13 @@ def add_files(parser: argparse.ArgumentParser, inputs: str, output: str) -> None
         help="leave out inputs whose output is there, as after an interruption",
     )
     add_max_pixels(parser)
+    add_verbose(parser)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verbose", action="store_true", help="also say what the model runs on: TensorFlow, LiteRT"
+    )
 
 
 def add_max_pixels(parser: argparse.ArgumentParser) -> None:
@@ -96,3 +110,15 @@ def names(text: str) -> list[str]:
     if not all(names) or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"must be names, each of them once, received {text!r}")
     return names
+
+
+def refuse_unknown(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
+    """Ends with status 2: what the command does not know, and what may have been meant."""
+    import difflib  # late, since every command would wait for it
+
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
+    near = [flag for flag in flags if flag.startswith(wrong)]
+    near = near or difflib.get_close_matches(wrong, flags, 1)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")

@@ -10,8 +10,8 @@ from tfcodec import quiet
 from tfcodec.commands import streams
 from tfcodec.commands.progress import Progress
 from tfcodec.commands.streams import leaving_at_once
-from tfcodec.errors import TfcodecError
-from tfcodec.exports import installed
+from tfcodec.errors import ModelError, TfcodecError
+from tfcodec.exports import installed, runtimes
 
 if TYPE_CHECKING:  # not needed by every command
     from tfcodec.codec import Codec
@@ -54,11 +54,12 @@ class Console:
         files: how many there are to do.
         reports: the lines are what the command is run for, so that losing one is a failure; else a
             stdout that cannot be written is told on stderr, and files go on.
+        verbose: details are notices, too.
     """
 
-    def __init__(self, files: int = 0, *, reports: bool = False):
+    def __init__(self, files: int = 0, *, reports: bool = False, verbose: bool = False):
         self.failures = 0
-        self._reports = reports
+        self._reports, self._verbose, self._details = reports, verbose, set()
         self._progress = Progress()
         self.expect(files)
 
@@ -88,6 +89,12 @@ class Console:
     def notice(self, sentence: str | TfcodecError) -> None:
         self._clear()
         streams.warn("tfcodec: " + shown(" ".join(str(sentence).splitlines())))
+
+    def detail(self, sentence: str) -> None:
+        """A notice of who asked for details, the first time that it is to be told."""
+        if self._verbose and sentence not in self._details:
+            self._details.add(sentence)
+            self.notice(sentence)
 
     def failure(self, error: TfcodecError, job: Job | None = None) -> None:
         """Counts and prints; a sentence that names no file of the job gets its input in front, and
@@ -153,17 +160,37 @@ def _escape(character: str) -> str:
 
 
 def import_tensorflow() -> None:
-    """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback."""
+    """TensorFlow, quietly; it takes seconds, in which an interrupt leaves no traceback.
+
+    Raises: ModelError if it is not installed.
+    """
+    if not runtimes.tensorflow_is_installed():
+        cure = runtimes.CURES[runtimes.TENSORFLOW]
+        raise ModelError(f"this needs TensorFlow, which is not installed: {cure}")
     with leaving_at_once():
         quiet.import_tensorflow()
 
 
-def load_codec(info: installed.ModelInfo) -> "Codec":
-    """The `Codec` of a model. TensorFlow is loaded when it is first needed, which is here."""
+def load_codec(
+    info: installed.ModelInfo, console: Console, *, decoding: bool = False, once: bool = False
+) -> "Codec":
+    """The `Codec` of a model. TensorFlow, if it runs on that, is loaded when it is first needed,
+    which is here.
+
+    Args:
+        console: is told what it runs on.
+        decoding: nothing will be encoded.
+        once: it is for one picture.
+    """
+    runtime = runtimes.choose(info, decoding)
+    console.detail(f"{info.name} runs on {runtimes.TITLES[runtime]}")
     with leaving_at_once():
-        quiet.import_tensorflow(lean=True)
+        if runtime == runtimes.TENSORFLOW:
+            quiet.import_tensorflow(lean=True)
         from tfcodec import codec
-    return codec.open_model(info)
+    loaded = codec.open_model(info, runtime)
+    loaded.exported.keep_networks(not once)
+    return loaded
 
 
 def result_line(name: str, picture: "Picture | Container", size: int, seconds: float) -> str:

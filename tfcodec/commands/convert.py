@@ -51,8 +51,8 @@ def add(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     console = Console(files=1)
-    import_tensorflow()
     try:
+        import_tensorflow()
         info = convert(
             arguments.source,
             arguments.checkpoint,

@@ -1,7 +1,6 @@
 """`.tfcd` files to pictures: `tfcodec decode k.tfcd -o k.png`."""
 
 import argparse
-import os
 import time
 
 from tfcodec import pictures
@@ -13,8 +12,8 @@ from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import ModelError
 from tfcodec.exports import installed
 from tfcodec.files import unreadable_named
+from tfcodec.naming import SUFFIX, decoded_name
 
-SUFFIX = ".tfcd"
 FILES = Kind("tfcodec files", (SUFFIX,))
 
 
@@ -39,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format and arguments.output not in (None, streams.STANDARD):
         arguments.parser.error("-o names the format by its suffix; --format is for other outputs")
     suffix = f".{arguments.format or 'png'}"
-    kind = Kind(FILES.noun, FILES.suffixes, target=lambda name: default_name(name, suffix))
-    console = Console()
+    kind = Kind(FILES.noun, FILES.suffixes, target=lambda name: decoded_name(name, suffix))
+    console = Console(verbose=arguments.verbose)
     jobs = plan(arguments, kind, lambda source, out: Job(source, picture=out), console)
     chosen = None
     if arguments.model is not None:
@@ -55,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         packed = container.unpack(data, job.name, arguments.max_pixels)
         target = f"stdout{suffix}" if job.to_stdout else job.picture
         pictures.check_format(target, alpha=packed.alpha is not None)
-        model = load_codec(_model(packed, chosen, job.name))
+        info = _model(packed, chosen, job.name)
+        model = load_codec(info, console, decoding=True, once=len(jobs) == 1)
         start = time.perf_counter()
         picture = model.decode(packed, job.name, console.tile)
         seconds = time.perf_counter() - start
@@ -68,16 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
         return result_line(job.name, packed, len(data), seconds)
 
     return console.for_each(ready(jobs, arguments, kind, console), work)
-
-
-def default_name(name: str, suffix: str) -> str:
-    """The picture of a file: `photo.tfcd.png` of `photo.tfcd`.
-
-    The whole name stays, so that a decoded picture never takes the place of the original, which is
-    `photo.png` perhaps, nor passes for it.
-    """
-    stem, end = os.path.splitext(name)
-    return (stem if end.lower() == SUFFIX else name) + SUFFIX + suffix
 
 
 def _model(packed: container.Container, chosen: installed.ModelInfo | None, name: str):

@@ -19,11 +19,11 @@ from tfcodec.commands.arguments import (
     parse_quality,
 )
 from tfcodec.commands.console import Console, Job, load_codec, result_line
-from tfcodec.commands.decode import SUFFIX
 from tfcodec.commands.jobs import Kind, plan, ready
 from tfcodec.errors import InputError, TfcodecError
 from tfcodec.exports import installed
 from tfcodec.files import atomic_write, unreadable_named
+from tfcodec.naming import SUFFIX, compressed_name
 from tfcodec.quality import bytes_of_bpp
 
 MOST_BYTES_PER_PIXEL, MOST_BYTES_BESIDE = 8, 2**26  # of a picture from stdin; 8 are 16-bit RGBA
@@ -32,6 +32,35 @@ MOST_BYTES_PER_PIXEL, MOST_BYTES_BESIDE = 8, 2**26  # of a picture from stdin; 8
 def add(commands: Commands) -> None:
     parser = add_command(commands, "encode", run, "Compress pictures to .tfcd files.")
     add_files(parser, "pictures: PNG, JPEG, WebP, TIFF, BMP ...", "STEM.tfcd")
+    add_rate(parser)
+    parser.add_argument(
+        "--coder",
+        choices=CODER_NAMES,
+        default=CODER_NAMES[TFC],
+        help="entropy coder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profile",
+        choices=("compact", "serving"),
+        default="compact",
+        help="smallest file, or one that TF Serving decodes fast, some 0.3 %% larger "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep_metadata",
+        action="store_true",
+        help="carry EXIF and XMP; `decode` writes them into PNG, JPEG, WebP and TIFF",
+    )
+    parser.add_argument(
+        "--reconstruction", metavar="FILE", help="also write what the decoder will show (one input)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="also print PSNR and MS-SSIM of what will be shown"
+    )
+
+
+def add_rate(parser: argparse.ArgumentParser) -> None:
+    """The flags of a model and of the one wish that a file is made to."""
     parser.add_argument(
         "--model",
         metavar="NAME_OR_DIR",
@@ -62,35 +91,11 @@ def add(commands: Commands) -> None:
         metavar="DB",
         help="smallest quality of at least DB dB PSNR, over pixels that are not wholly transparent",
     )
-    parser.add_argument(
-        "--coder",
-        choices=CODER_NAMES,
-        default=CODER_NAMES[TFC],
-        help="entropy coder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--profile",
-        choices=("compact", "serving"),
-        default="compact",
-        help="smallest file, or one that TF Serving decodes fast, some 0.3 %% larger "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keep_metadata",
-        action="store_true",
-        help="carry EXIF and XMP; `decode` writes them into PNG, JPEG, WebP and TIFF",
-    )
-    parser.add_argument(
-        "--reconstruction", metavar="FILE", help="also write what the decoder will show (one input)"
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="also print PSNR and MS-SSIM of what will be shown"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     _check_flags(arguments)
-    console = Console()
+    console = Console(verbose=arguments.verbose)
     jobs = plan(
         arguments, KIND, lambda source, out: Job(source, out, arguments.reconstruction), console
     )
@@ -103,6 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.failure(error)
         return 1
 
+    tries = (arguments.bpp, arguments.target_bytes, arguments.psnr)  # take several encodes
+    once = len(jobs) == 1 and all(wish is None for wish in tries)
+
     def work(job: Job) -> str:
         picture = _read(job, arguments.max_pixels)
         for notice in picture.notices:
@@ -111,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.notice(f"{job.name}: {lost}")
         if job.picture is not None:
             pictures.check_format(job.picture, alpha=picture.alpha is not None)
-        model = load_codec(info)
+        model = load_codec(info, console, once=once)
         start, most = time.perf_counter(), _most_bytes(picture, arguments)
         encoded = model.encode(
             picture,
@@ -161,10 +169,6 @@ def _check_flags(arguments: argparse.Namespace) -> None:
         refuse(f"-o names a .tfcd file, received {output}; --reconstruction writes a picture")
 
 
-def _target(name: str) -> str:
-    return os.path.splitext(name)[0] + SUFFIX
-
-
 def _made(path: str) -> bool:
     """Whether this begins as a .tfcd file does, or is empty."""
     try:
@@ -174,7 +178,7 @@ def _made(path: str) -> bool:
         return False
 
 
-KIND = Kind("pictures", pictures.SUFFIXES, _target, _made, own=SUFFIX)
+KIND = Kind("pictures", pictures.SUFFIXES, compressed_name, _made, own=SUFFIX)
 
 
 def _read(job: Job, max_pixels: int) -> pictures.Picture:

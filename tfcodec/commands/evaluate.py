@@ -108,8 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     console.for_each([Job(path) for path in arguments.inputs], look_at)
     if not sources:
         return 1
-    import_tensorflow()  # which a model's arithmetic is counted with
     try:
+        import_tensorflow()  # which a model's arithmetic is counted with
         limit = arguments.max_pixels
         with Evaluation(sources, codecs, arguments.output_dir, limit) as evaluation:
             _measure(evaluation, evaluation.tasks(), console)

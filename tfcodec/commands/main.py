@@ -1,5 +1,5 @@
 """The command `tfcodec`: encode, decode, info, verify, models, train, evaluate, compare, convert,
-freeze, export.
+freeze, export, beam.
 
     tfcodec encode kodim23.png -o k.tfcd --quality 4
     tfcodec decode k.tfcd -o k.png
@@ -8,8 +8,8 @@ One line a file on stdout; notices, failures (one sentence each) and progress on
 file does not stop the others. Exit status: 0, or 1 if a file failed, 2 for a wrong command line,
 130 when interrupted. Output files appear complete or not at all.
 
-`info`, `verify`, `models` and `compare` never import TensorFlow, `encode` and `decode` only once a
-file has proved to be sound.
+`info`, `verify`, `models` and `compare` never import TensorFlow, `encode` and `decode` only where
+they need it and a file has proved to be sound.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tfcodec import __version__
 from tfcodec.commands import streams
 from tfcodec.errors import TfcodecError
 
-COMMANDS = "encode decode inspect verify train export freeze convert evaluate compare".split()
+COMMANDS = "encode decode inspect verify train export freeze convert evaluate compare beam".split()
 
 
 def run(*words: str) -> None:
@@ -48,8 +48,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         parser = _parser()
         arguments, unknown = parser.parse_known_args(argv)
-        if unknown:
-            _refuse(arguments.parser, unknown)
+        if unknown and not arguments.passes_on:
+            from tfcodec.commands.arguments import refuse_unknown  # late, as the commands are
+
+            refuse_unknown(arguments.parser, unknown)
+        arguments.unknown = unknown
         return arguments.command(arguments)
     except TfcodecError as error:  # of what is read while flags are parsed
         streams.warn(f"tfcodec: {error}")
@@ -96,15 +99,3 @@ def _parser() -> argparse.ArgumentParser:
         for name in COMMANDS:
             importlib.import_module(f"tfcodec.commands.{name}").add(commands)
     return parser
-
-
-def _refuse(parser: argparse.ArgumentParser, unknown: list[str]) -> None:
-    """Ends with status 2: what the command does not know, and what may have been meant."""
-    import difflib  # late, since every command would wait for it
-
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
-    near = [flag for flag in flags if flag.startswith(wrong)]
-    near = near or difflib.get_close_matches(wrong, flags, 1)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")

@@ -6,6 +6,7 @@ On the TensorFlow or (KERAS_BACKEND=jax) the JAX backend of Keras. A recipe is a
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import logging as standard_logging
 import os
@@ -17,7 +18,8 @@ from tfcodec import models, quiet
 from tfcodec.commands import streams
 from tfcodec.commands.arguments import Commands, add_command, parse_number
 from tfcodec.commands.console import Console
-from tfcodec.errors import InputError, TfcodecError
+from tfcodec.errors import InputError, ModelError, TfcodecError
+from tfcodec.exports import runtimes
 from tfcodec.exports.weights import WEIGHTS
 from tfcodec.training.settings import Settings, read_lambdas
 
@@ -205,11 +207,12 @@ def recipes() -> pathlib.Path:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from tfcodec.training import run as training
-    from tfcodec.training.outline import outline
-
     console = Console(files=1, reports=arguments.list or arguments.describe)
     try:
+        _check_installed()
+        from tfcodec.training import run as training
+        from tfcodec.training.outline import outline
+
         if arguments.list:
             for name in models.MODELS:
                 console.result(f"{name}: {' '.join(outline(name))}")
@@ -232,6 +235,13 @@ def run(arguments: argparse.Namespace) -> int:
     except TfcodecError as error:
         console.failure(error)
         return 1
+
+
+def _check_installed() -> None:
+    """Raises ModelError where the package is installed for coding alone."""
+    if importlib.util.find_spec("absl") is None:
+        cure = runtimes.CURES[runtimes.TENSORFLOW]
+        raise ModelError(f"training needs Keras and its backend, not installed here: {cure}")
 
 
 def _import_keras() -> None:

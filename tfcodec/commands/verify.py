@@ -9,7 +9,7 @@ import argparse
 
 from tfcodec import pictures
 from tfcodec.coding import container
-from tfcodec.commands.arguments import Commands, add_command, add_max_pixels
+from tfcodec.commands.arguments import Commands, add_command, add_max_pixels, add_verbose
 from tfcodec.commands.console import Console, Job, facts_line, load_codec
 from tfcodec.commands.decode import FILES, read_file
 from tfcodec.commands.jobs import expand
@@ -33,10 +33,11 @@ def add(commands: Commands) -> None:
         help="decode, too, which compares the checksum of the symbols; needs the models",
     )
     add_max_pixels(parser)
+    add_verbose(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    console = Console(reports=True)
+    console = Console(reports=True, verbose=arguments.verbose)
     sources = expand(arguments.inputs, FILES, console)
     console.expect(len(sources))
 
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
             pictures.metadata_from_bytes(packed.metadata, job.name)
         if arguments.decode:
             info = installed.find_fingerprint(packed.fingerprint, job.name)
-            load_codec(info).decode(packed, job.name, console.tile)
+            model = load_codec(info, console, decoding=True, once=len(sources) == 1)
+            model.decode(packed, job.name, console.tile)
         return facts_line(job.name, packed, len(data)) + "  sound"
 
     return console.for_each([Job(source.path) for source in sources], work)

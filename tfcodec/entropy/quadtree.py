@@ -52,17 +52,14 @@ def turns(channels: int) -> np.ndarray:
 
 def take(y: Tensor, turn: np.ndarray) -> Tensor:
     """What a step codes of y [B, h, w, C]: [B, h/2, w/2, C]. Args: turn: one of `turns`."""
-    _, height, width, channels = ops.shape(y)
-    y = ops.reshape(y, (-1, height // 2, 2, width // 2, 2, channels))
-    quarter = ops.multiply(y, turn[:, None])
-    return ops.sum(quarter, axis=(2, 4))  # one of four is no zero: nothing is rounded
+    quarters = ops.space_to_depth(y, 2) * turn.reshape(-1)  # [B, h/2, w/2, 4 C]
+    first, second, third, fourth = ops.split(quarters, 4, axis=-1)
+    return (first + second) + (third + fourth)  # one of four is no zero: nothing is rounded
 
 
 def put(part: Tensor, turn: np.ndarray) -> Tensor:
     """The reverse of `take`, zeros elsewhere: [B, h/2, w/2, C] to [B, h, w, C]."""
-    _, height, width, channels = ops.shape(part)
-    y = ops.multiply(part[:, :, None, :, None], turn[:, None])
-    return ops.reshape(y, (-1, 2 * height, 2 * width, channels))
+    return ops.depth_to_space(ops.concatenate([part] * 4, axis=-1) * turn.reshape(-1), 2)
 
 
 class Quadtree(keras.layers.Layer):

@@ -96,7 +96,9 @@ class ExactConv2D(keras.layers.Layer):
         for start, end in zip((0, *self.conv.groups), self.conv.groups, strict=False):
             part = self._product(x[..., start:end], kernel[:, :, start:end])
             left = shift - shifts[int(block[start])]
-            total = total + ops.left_shift(ops.cast(part, "int32"), left)
+            # A product is as exact as a shift to the left, which LiteRT does not have.
+            power = ops.left_shift(ops.ones_like(left), left)
+            total = total + ops.cast(part, "int32") * power
         half = ops.right_shift(ops.left_shift(ops.ones_like(shift), shift), 1)
         limit = specification.leaky_limit(self.conv.slope)
         return ops.cast(ops.clip(ops.right_shift(total + half, shift), -limit, limit), "float32")

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from tfcodec.coding.format import MAX_SYMBOL
 from tfcodec.exact import specification
 
 
-def frozen_convolutions(config: dict, weights: dict[str, np.ndarray]) -> list[specification.Conv]:
+def frozen_convolutions(
+    config: dict, weights: Mapping[str, np.ndarray]
+) -> list[specification.Conv]:
     """The `specification.Conv`s of a frozen export, from its config.json and its stored weights by
     name; none of another."""
     convs = []

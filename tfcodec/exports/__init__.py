@@ -19,6 +19,8 @@ tiles of `tiles`, by the margins that config.json holds as `tiling`.
     installed   found by name, by folder, by the fingerprint in a file
     loaded      a SavedModel as the walk's model, tile by tile
     functions   those of a SavedModel, each loaded when it is first called
+    litert      the same of LiteRT's networks, without TensorFlow
+    runtimes    which of the two computes; structures: what they take and give
     remembered  what this machine has proven of an export
     weights     as they are stored, and back
     write       the folder; graph: the functions in it; tiles: what a tile must see

@@ -60,6 +60,8 @@ class Functions:
         called and its weights are missing, damaged or no longer those that were there.
     """
 
+    whole = False  # the integers lie beside the functions, too
+
     def __init__(self, path: str | os.PathLike):
         self._path, self._lock, self._variables = path, threading.RLock(), {}
         saved = pathlib.Path(path, "1")

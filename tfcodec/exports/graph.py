@@ -51,17 +51,24 @@ def build_module(model: CodecModel, stored: dict[str, tf.Variable]) -> tf.Module
     _trace_analysis(module, model, with_weights)
     y_hat = _trace_steps(module, model, with_weights)
 
-    def synthesis(y_hat, rung):
-        x_hat = tf.cast(model.synthesis(y_hat, rung), tf.float32)
-        return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
-
-    module.synthesis, _ = _trace(with_weights(synthesis), _spec_of(y_hat), RUNG)
+    synthesis = with_weights(synthesis_of(model))
+    module.synthesis, _ = _trace(synthesis, _spec_of(y_hat), RUNG)
     tables = CodingTables.build(model.table_rows())
     module.tables = {
         key: tf.Variable(getattr(tables, key), trainable=False)
         for key in ("lookup", "offsets", "sizes")
     }
     return module
+
+
+def synthesis_of(model: CodecModel) -> Callable[..., tf.Tensor]:
+    """The function (decoded latents, rung) to the picture uint8 [1, H, W, 3]."""
+
+    def synthesis(y_hat, rung):
+        x_hat = tf.cast(model.synthesis(y_hat, rung), tf.float32)
+        return tf.cast(tf.round(tf.clip_by_value(x_hat, 0.0, 1.0) * 255.0), tf.uint8)
+
+    return synthesis
 
 
 def _trace_analysis(module, model, with_weights):

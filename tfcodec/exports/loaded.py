@@ -8,13 +8,14 @@ import numpy as np
 
 from tfcodec.coding import wavefront
 from tfcodec.coding.format import PROFILE_FLOAT32
+from tfcodec.coding.tables import CodingTables
 from tfcodec.entropy.walk import CODINGS, CodedPrior, LatentShapes, State, read_parts
 from tfcodec.errors import ModelError
 from tfcodec.exact import specification
 from tfcodec.exact.proof import frozen_convolutions, integers_hash, known_answer
-from tfcodec.exports import remembered, tiles
+from tfcodec.exports import litert, remembered, runtimes, structures, tiles
 from tfcodec.exports.installed import ModelInfo
-from tfcodec.exports.weights import stored_weights
+from tfcodec.exports.weights import StoredWeights
 from tfcodec.layers import Tensors
 
 # Largest picture of a model that cannot be tiled, since it sees the whole picture at once.
@@ -24,17 +25,13 @@ UNTILED_PIXELS = 2**22
 class Exported:
     """A loaded export: the model of `walk.walk`, and the transforms around it.
 
+    Args: runtime: what computes its functions, one of `runtimes`.
     Raises: ModelError if the folder does not hold what its config.json says.
     """
 
-    def __init__(self, info: ModelInfo):
-        import tensorflow as tf
-
-        from tfcodec.coding.tables import CodingTables
-        from tfcodec.exports.functions import Functions, incomplete_exports_named
-
-        self.info, self._tf = info, tf
-        self.functions = Functions(info.path)
+    def __init__(self, info: ModelInfo, runtime: str = runtimes.TENSORFLOW):
+        self.info, self.runtime = info, runtime
+        self.functions, incomplete_exports_named = runtimes.open_functions(info, runtime)
         self.tables = CodingTables(**self.functions.tables())
         with incomplete_exports_named(info.path):
             self.tiling = info.config["tiling"]
@@ -52,10 +49,12 @@ class Exported:
 
         Raises: ModelError.
         """
+        import tensorflow as tf
+
         from tfcodec.exports.functions import incomplete_exports_named
 
         with incomplete_exports_named(self.info.path):
-            return self._tf.saved_model.load(os.path.join(self.info.path, "1"))
+            return tf.saved_model.load(os.path.join(self.info.path, "1"))
 
     def check_arithmetic(self) -> None:
         """Raises ModelError unless a frozen model is whole, proven and computes as it should."""
@@ -66,13 +65,26 @@ class Exported:
             raise ModelError(
                 f"{name} needs arithmetic profile {profile}, which this version does not know"
             )
-        convs = frozen_convolutions(self.info.config, stored_weights(self.info))
-        if integers_hash(convs) != self.info.config["exact"]["sha256"]:
-            raise ModelError(f"{self.info.path}: the model's integers are damaged")
-        proof = remembered.Proof(self.info.config, self.functions.content)
+        convs = []
+        if not self.functions.whole:
+            convs = frozen_convolutions(self.info.config, StoredWeights(self.info))
+            if integers_hash(convs) != self.info.config["exact"]["sha256"]:
+                raise ModelError(f"{self.info.path}: the model's integers are damaged")
+        proof = remembered.Proof(self.info.config, self.functions.content, self.runtime)
         if not proof.is_known():
             self._prove(convs)
             proof.remember()
+
+    def keep_networks(self, keep: bool) -> None:
+        """Whether networks of LiteRT stay in memory after their use, as they do, unless they are
+        large. One picture needs each of them once."""
+        if self.runtime == runtimes.LITERT:
+            self.functions.large_inputs = litert.LARGE_INPUTS if keep else 0
+
+    def _free_large(self):
+        """TensorFlow gives memory back by itself."""
+        if self.runtime == runtimes.LITERT:
+            self.functions.free_large()
 
     def _prove(self, convs):
         """Raises ModelError unless sums are bounded and known symbols are answered rightly."""
@@ -106,20 +118,20 @@ class Exported:
         steps = []
         latents = self.functions.to_latents(self._to_y(rgb, rung, progress))
         for part, latent in zip(self.parts, latents, strict=True):
-            latent = latent.numpy()
+            latent = np.asarray(latent)
             steps += wavefront.split(latent) if part.wavefront else [latent]
         return steps
 
     def _to_y(self, rgb, rung, progress=None):
         """uint8 [H, W, 3] to y, tile by tile."""
-        nest, padded = self._tf.nest, self.padded(*rgb.shape[:2])
+        padded = self.padded(*rgb.shape[:2])
         grid, y, whole = self._grid(*padded, "analysis"), None, None
         for tile, (rows, columns) in enumerate(grid):
             seen = rgb[None, rows.start : rows.stop, columns.start : columns.stop]
             y = self.functions.to_y(seen, np.float32([rung]))
             if len(grid) == 1:
                 return y
-            flat = [latent.numpy() for latent in nest.flatten(y)]
+            flat = [np.asarray(latent) for latent in structures.flatten(y)]
             strides = [(rows.stop - rows.start) // latent.shape[1] for latent in flat]
             if whole is None:
                 whole = [
@@ -132,15 +144,20 @@ class Exported:
                 _keep(all_of_it[0], latent[0], rows, columns, stride)
             if progress is not None:
                 progress(tile + 1, len(grid))
-        return nest.pack_sequence_as(y, whole)
+        self._free_large()
+        return structures.pack(y, whole)
 
     def estimate(self, rgb: np.ndarray, rung: float) -> dict[str, float]:
         """Bits of each part by the model's own densities, as the coder would charge them.
 
-        Raises: ModelError for what was exported for a server, which has no densities.
+        Raises: ModelError for what was exported for a server, which has no densities, nor has
+            LiteRT.
         """
         if self.functions.estimate is None:
-            raise ModelError(f"{self.info.name} is exported for a server: it estimates no bits")
+            why = (
+                "runs on LiteRT" if self.runtime == runtimes.LITERT else "is exported for a server"
+            )
+            raise ModelError(f"{self.info.name} {why}: it estimates no bits")
         bits = self.functions.estimate(self.functions.to_latents(self._to_y(rgb, rung)))
         return {part: float(value[0]) for part, value in bits.items()}
 
@@ -149,11 +166,14 @@ class Exported:
         if k == 0:
             state, mu, indexes = steps[0]()
         else:  # wavefronts repeat the last step
-            state, mu, indexes = steps[min(k, len(steps) - 1)](state, self._tf.constant(symbols))
-        return state, CODINGS[part.coding](part, mu.numpy(), indexes.numpy())
+            state, mu, indexes = steps[min(k, len(steps) - 1)](state, symbols)
+        self._free_large()
+        return state, CODINGS[part.coding](part, np.asarray(mu), np.asarray(indexes))
 
     def finish(self, state: State, symbols: np.ndarray) -> Tensors:
-        return self.functions.finish(state, self._tf.constant(symbols))
+        y_hat = self.functions.finish(state, symbols)
+        self._free_large()
+        return y_hat
 
     def synthesis(
         self,
@@ -164,10 +184,11 @@ class Exported:
         progress: tiles.Progress | None = None,
     ) -> np.ndarray:
         """Decoded latents to the picture uint8 [height, width, 3], tile by tile."""
-        nest, padded = self._tf.nest, self.padded(height, width)
+        padded = self.padded(height, width)
         grid = self._grid(*padded, "synthesis")
         if len(grid) == 1:
-            return self.functions.synthesis(y_hat, np.float32([rung]))[0, :height, :width].numpy()
+            rgb = self.functions.synthesis(y_hat, np.float32([rung]))[0, :height, :width]
+            return np.array(rgb)  # which may be written
         rgb = np.empty([height, width, 3], np.uint8)
 
         def seen(latents, rows, columns):
@@ -176,11 +197,12 @@ class Exported:
             return latents[:, rows, columns]
 
         for tile, (rows, columns) in enumerate(grid):
-            part = nest.map_structure(lambda a, at=(rows, columns): seen(a, *at), y_hat)
-            part = self.functions.synthesis(part, np.float32([rung]))[0].numpy()
+            part = structures.map_leaves(lambda a, at=(rows, columns): seen(a, *at), y_hat)
+            part = np.asarray(self.functions.synthesis(part, np.float32([rung])))[0]
             _keep(rgb, part, rows, columns)
             if progress is not None:
                 progress(tile + 1, len(grid))
+        self._free_large()
         return rgb
 
     def _grid(self, height, width, margins):

@@ -9,6 +9,7 @@ what its processor is (anywhere but on Linux).
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -53,10 +54,10 @@ class Proof:
     Args: as `describe`.
     """
 
-    def __init__(self, config: dict, content: str):
+    def __init__(self, config: dict, content: str, runtime: str = "tensorflow"):
         self._entry, self._path = None, None
         folder = cache_folder()
-        described = None if folder is None else describe(config, content)
+        described = None if folder is None else describe(config, content, runtime)
         if described is not None:
             self._entry = json.dumps(described, sort_keys=True, indent=1).encode()
             name = hashlib.sha256(self._entry).hexdigest()[:32]
@@ -93,12 +94,13 @@ def cache_folder() -> pathlib.Path | None:
     return pathlib.Path(base, "tfcodec") if os.path.isabs(base) else None
 
 
-def describe(config: dict, content: str) -> dict | None:
+def describe(config: dict, content: str, runtime: str = "tensorflow") -> dict | None:
     """All that a proof depends on, for JSON; None where the system does not say it.
 
     Args:
         config: the export's config.json.
         content: SHA-256 of its graph and weights, see `functions.Functions`.
+        runtime: what computes it, "tensorflow" or "litert".
     """
     processors = processor()
     if processors is None:
@@ -108,12 +110,12 @@ def describe(config: dict, content: str) -> dict | None:
         "fingerprint": config["fingerprint"],
         "config": hashlib.sha256(described).hexdigest(),
         "content": content,
-        "versions": _versions(),
+        "versions": {"tfcodec": __version__, "numpy": np.__version__, "python": sys.version},
         "processor": processors,
         "system": [platform.system(), platform.release(), platform.machine()],
-        "threads": _threads(),
+        "processors": {"all": os.cpu_count(), "allowed": len(os.sched_getaffinity(0))},
         "environment": _environment(),
-        "tensorflow": _settings(),
+        runtime: _tensorflow() if runtime == "tensorflow" else _litert(),
     }
 
 
@@ -140,44 +142,38 @@ def _environment():
     return hashlib.sha256(json.dumps(sorted(chosen)).encode()).hexdigest()
 
 
-def _versions():
-    """Of all that computes, and TensorFlow's libraries by size and time."""
-    import tensorflow as tf
-
+def _libraries(folder, pattern):
+    """Those of a runtime by size and time."""
     libraries = []
-    for path in sorted(pathlib.Path(tf.sysconfig.get_lib()).glob("libtensorflow*")):
+    for path in sorted(pathlib.Path(folder).glob(pattern)):
         state = path.stat()
         libraries.append([str(path), state.st_size, state.st_mtime_ns])
+    return libraries
+
+
+def _litert():
+    """Its version and libraries; it has the threads that the process is allowed."""
+    import ai_edge_litert
+
     return {
-        "tfcodec": __version__,
-        "tensorflow": [tf.__version__, tf.version.GIT_VERSION, tf.version.COMPILER_VERSION],
-        "libraries": libraries,
-        "numpy": np.__version__,
-        "python": sys.version,
+        "version": importlib.metadata.version("ai-edge-litert"),
+        "libraries": _libraries(pathlib.Path(ai_edge_litert.__file__).parent, "*.so"),
     }
 
 
-def _threads():
+def _tensorflow():
+    """Its versions, libraries and settings in this process, and the devices that it sees."""
     import tensorflow as tf
 
-    threading = tf.config.threading
-    return {
-        "processors": os.cpu_count(),
-        "allowed": len(os.sched_getaffinity(0)),
-        "intra_op": threading.get_intra_op_parallelism_threads(),
-        "inter_op": threading.get_inter_op_parallelism_threads(),
-    }
-
-
-def _settings():
-    """Of this process, and the devices that it sees."""
-    import tensorflow as tf
-
-    devices = []
+    threading, devices = tf.config.threading, []
     for device in tf.config.list_physical_devices():
         details = tf.config.experimental.get_device_details(device)
         devices.append([device.name, device.device_type, str(sorted(details.items()))])
     return {
+        "versions": [tf.__version__, tf.version.GIT_VERSION, tf.version.COMPILER_VERSION],
+        "libraries": _libraries(tf.sysconfig.get_lib(), "libtensorflow*"),
+        "intra_op": threading.get_intra_op_parallelism_threads(),
+        "inter_op": threading.get_inter_op_parallelism_threads(),
         "devices": devices,
         "jit": str(tf.config.optimizer.get_jit()),
         "optimizer": tf.config.optimizer.get_experimental_options(),

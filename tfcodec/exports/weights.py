@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import pathlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ HALVES_FROM = 4096
 INT8_FROM = 16384
 LINEAR_CHAINS = ("/shortcut", "/linear/", "/pca/")
 SCALE = "/scale"
+DATA_FILE = "1/variables/variables.data-00000-of-00001"  # of the SavedModel, below an export
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -43,28 +45,60 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return {name: array.astype(np.float32) for name, array in weights.items()}
 
 
-def stored_weights(info: ModelInfo) -> dict[str, np.ndarray]:
+class StoredWeights(Mapping):
     """As `read_weights` of a `ModelInfo`, as they are stored: scales are arrays of their own.
 
-    Raises: ModelError if the export is incomplete.
+    Each array is read when it is asked for, and not kept. Reading raises ModelError if the export
+    is incomplete.
     """
-    import ml_dtypes
 
-    file = os.path.join(info.path, "1", "variables", "variables.data-00000-of-00001")
+    def __init__(self, info: ModelInfo):
+        self._info, self._places = info, info.config["weights"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.at(self._places[name])
+
+    def at(self, place: dict[str, Any]) -> np.ndarray:
+        """The array at one of `places`."""
+        try:
+            with open(os.path.join(self._info.path, DATA_FILE), "rb") as file:
+                file.seek(place["offset"])
+                return _read_array(file, place)
+        except OSError as error:
+            raise ModelError(_incomplete(self._info)) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(_damaged(self._info)) from error
+
+
+def stored_weights(info: ModelInfo) -> dict[str, np.ndarray]:
+    """`StoredWeights`, read. Raises: ModelError if the export is incomplete."""
     try:
-        blob = pathlib.Path(file).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{info.path}: the model cannot be loaded, it is incomplete") from error
-    weights = {}
-    try:
-        for name, place in info.config["weights"].items():
-            bfloat16, shape = place["dtype"] == "bfloat16", place["shape"]
-            dtype = np.dtype(ml_dtypes.bfloat16 if bfloat16 else place["dtype"])
-            flat = np.frombuffer(blob, dtype, int(np.prod(shape)), place["offset"])
-            weights[name] = flat.reshape(shape)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{info.path}: the model's weights are incomplete or damaged") from error
-    return weights
+        return dict(StoredWeights(info))
+    except (TypeError, KeyError) as error:
+        raise ModelError(_damaged(info)) from error
+
+
+def _read_array(file, place):
+    bfloat16, shape = place["dtype"] == "bfloat16", place["shape"]
+    if bfloat16:
+        import ml_dtypes
+    dtype = np.dtype(ml_dtypes.bfloat16 if bfloat16 else place["dtype"])
+    data = file.read(int(np.prod(shape)) * dtype.itemsize)
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _incomplete(info):
+    return f"{info.path}: the model cannot be loaded, it is incomplete"
+
+
+def _damaged(info):
+    return f"{info.path}: the model's weights are incomplete or damaged"
 
 
 def dequantised(info: ModelInfo, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

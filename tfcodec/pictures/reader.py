@@ -1,5 +1,6 @@
 """Pictures from files of every supported kind, brought to the one form that the codec codes."""
 
+import contextlib
 import io
 import os
 import stat
@@ -69,14 +70,18 @@ def read_bytes(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
     return _read(io.BytesIO(data), name, max_pixels)
 
 
-def read_size(path: str | os.PathLike) -> tuple[int, int]:
+def read_size(source: str | os.PathLike | io.IOBase, name: str | None = None) -> tuple[int, int]:
     """Height and width of a picture file, as its header claims them and before it is turned.
 
+    Args: source, name: as of `read`.
     Raises: InputError as `read`, as far as the header tells.
     """
-    name = os.fspath(path)
+    opened = isinstance(source, (str, os.PathLike))
+    name = name or (os.fspath(source) if opened else "the file")
     try:
-        with open(path, "rb") as file, pillow_on_our_terms():
+        with contextlib.ExitStack() as scopes:
+            file = scopes.enter_context(open(source, "rb")) if opened else source
+            scopes.enter_context(pillow_on_our_terms())
             return _size(file)
     except Unreadable as reason:
         raise InputError(f"{name}: {reason}") from None

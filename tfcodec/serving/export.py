@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfcodec import codec
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import installed
+from tfcodec.exports import installed, runtimes
 from tfcodec.exports.weights import places, stored_weights
 from tfcodec.files import replaced_folder
 from tfcodec.serving.signatures import Server
@@ -46,7 +46,7 @@ def export(
     if os.path.exists(directory):
         raise InputError(f"{directory}: exists already; remove it or choose another folder")
     progress("loading")
-    server = Server(codec.Codec(info), max_pixels, max_turns, xla)
+    server = Server(codec.Codec(info, runtimes.TENSORFLOW), max_pixels, max_turns, xla)
     signatures = {
         name: getattr(server, name) for name in ("decode", "encode", "decode_one", "encode_one")
     }

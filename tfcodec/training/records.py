@@ -9,6 +9,8 @@ it needs no TensorFlow.
 import dataclasses
 import re
 import struct
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from absl import logging
 
@@ -34,35 +36,47 @@ class Record:
         """The encoded picture, bytes. Raises: OSError, or ValueError if it is not in the record."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
-            example = file.read(self.length)
-        features = dict(_features(example))
-        for key in (self.key,) if self.key else KEYS:
-            if key in features:
-                return features[key]
-        raise ValueError(f"no picture under {self.key or ' or '.join(KEYS)} in the record")
+            return picture_in(file.read(self.length), self.key)
+
+
+def picture_in(example: bytes, key: str = "") -> bytes:
+    """The encoded picture in a serialised `tf.train.Example`.
+
+    Args: key: of its feature; empty for one of `KEYS`.
+    Raises: ValueError if it is not in there.
+    """
+    features = dict(_features(example))
+    for name in (key,) if key else KEYS:
+        if name in features:
+            return features[name]
+    raise ValueError(f"no picture under {key or ' or '.join(KEYS)} in the record")
 
 
 def index(path: str, key: str = "") -> list[Record]:
     """The records of a TFRecord file, in order. A last record that is cut off is left out, with a
     notice. Raises: InputError if the file is no TFRecord file, such as a compressed one."""
-    records = []
     with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        offset = 0
-        while offset < size:
-            file.seek(offset)
-            head = file.read(12)
-            if len(head) == 12 and struct.unpack("<I", head[8:])[0] != _masked_crc(head[:8]):
-                raise InputError(
-                    f"{path}: not an uncompressed TFRecord file, or damaged at byte {offset}"
-                )
-            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else size
-            if offset + 16 + length > size:
-                logging.warning("%s ends within a record; %d are whole", path, len(records))
-                break
-            records.append(Record(path, offset + 12, length, key))
-            offset += 16 + length
-    return records
+        return [Record(path, offset, length, key) for offset, length in places(file, path)]
+
+
+def places(file: BinaryIO, name: str) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each record of an open TFRecord file; as `index`."""
+    size = file.seek(0, 2)
+    offset = count = 0
+    while offset < size:
+        file.seek(offset)
+        head = file.read(12)
+        if len(head) == 12 and struct.unpack("<I", head[8:])[0] != masked_crc(head[:8]):
+            raise InputError(
+                f"{name}: not an uncompressed TFRecord file, or damaged at byte {offset}"
+            )
+        length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else size
+        if offset + 16 + length > size:
+            logging.warning("%s ends within a record; %d are whole", name, count)
+            break
+        yield offset + 12, length
+        offset += 16 + length
+        count += 1
 
 
 def dataset(name: str) -> list[Record]:
@@ -153,7 +167,7 @@ def _crc_table():
 _TABLE = _crc_table()
 
 
-def _masked_crc(content):
+def masked_crc(content: bytes) -> int:
     """CRC-32C of some bytes, masked as TFRecord files have it."""
     crc = 0xFFFFFFFF
     for byte in content:

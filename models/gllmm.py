@@ -14,7 +14,8 @@ Departures: the scales' form and the sum in logarithms (entropy/mixture.py); the
 rounded latents in training, where theirs are noisy (as Minnen and Singh, ICIP 2020); symbols are
 not bound to an alphabet, so nothing of it is stored, nor a mask of channels; padding is at the
 bottom and right. `n128` (low rates) and `n256` are the paper's; `compact` has fewer channels, with
-gains for a ladder of eight rates.
+gains for a ladder of eight rates, and `block` its concatenated blocks and attention at H/8 between
+linear chains (models/blocks).
 """
 
 import dataclasses
@@ -59,10 +60,10 @@ class BlockConfig:
 
 
 PRESETS = {
-    "block": BlockConfig(),
     "compact": Config(
         filters=48, latents=96, estimators=(256, 384), slope=0.125, lambdas=LADDER, gain_level=4.0
     ),
+    "block": BlockConfig(),
     "n128": Config(128, 128),
     "n256": Config(256, 256, lambdas=(0.03,)),
 }
@@ -88,6 +89,7 @@ def build(cfg: Config, name: str = "gllmm") -> CodecModel:
 
 
 def block_transforms(cfg: BlockConfig) -> tuple[BlockAnalysis, BlockSynthesis]:
+    """x [B, H, W, 3] to y [B, H/16, W/16, M], and back, from concatenated blocks at H/8."""
     block = partial(ConcatenatedResidualBlock, slope=cfg.slope)
     analysis = [block] * cfg.analysis_blocks + [SimplifiedAttention]
     synthesis = [SimplifiedAttention] + [block] * cfg.synthesis_blocks

@@ -13,7 +13,9 @@ v_hat to [0, 1], where v is not confined to that; ours clamps pixels alone.
 In `compact` the invertible network does the work of the transforms down to a quarter of the
 picture's sides: two levels that squeeze, each begun at the orthogonal principal components of 2x2
 blocks, between which the couplings predict, the weak ones from the strong and the strong from the
-weak. Encoder and decoder share these weights. Slices are coded with convolutions alone.
+weak. Encoder and decoder share these weights. Slices are coded with convolutions alone. `block` has
+a third level, so that the network does the work of the transforms down to an eighth, and depth
+blocks behind it (models/blocks).
 """
 
 import dataclasses
@@ -86,8 +88,8 @@ class BlockConfig:
 
 
 PRESETS = {
-    "block": BlockConfig(),
     "compact": CompactConfig(),
+    "block": BlockConfig(),
     "n64": Config(64),
     "n96": Config(96),
     "n128": Config(128),

@@ -9,7 +9,7 @@ model code (WeChARM): slices of the low band first, then slices of the three hig
 low one. `n128` is the authors' model, Haar, five slices each, without the convolutions that it has
 and never uses: 106,704,396 parameters. As there, its high slices do not respect the bands. In
 `compact` each band is a slice, high bands have 1x1 kernels, and slices are coded with convolutions
-alone.
+alone. `block` is the same around transforms of `layers.weconv.WeConvBlock`s at H/8 (models/blocks).
 """
 
 import dataclasses
@@ -75,13 +75,13 @@ class BlockConfig:
     low_slices: int = 3
     high_slices: int = 3
     hyper_latents: int = 48  # of z
-    wavelet: str = "haar"  # or "5/3", "9/7"; "none" for depth blocks without one
+    wavelet: str = "haar"  # or "5/3", "9/7"
     slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
     lambdas: tuple[float, ...] = LADDER
     gain_level: float = 16.0
 
 
-PRESETS = {"block": BlockConfig(), "compact": CompactConfig(), "n128": Config()}
+PRESETS = {"compact": CompactConfig(), "block": BlockConfig(), "n128": Config()}
 
 
 def build(cfg: Config | CompactConfig, name: str = "weconvene") -> CodecModel:
@@ -110,6 +110,13 @@ class Shared(Sizes, Protocol):
     wavelet: str
     lambdas: tuple[float, ...]
     gain_level: float
+
+
+class Blocks(Shared, Protocol):
+    width: int
+    analysis_blocks: int
+    synthesis_blocks: int
+    slice_widths: tuple[int, ...]
 
 
 # All are 3DM-WeConvene's too. levels: None for `WeConv` in the transforms, else of `WeConv3D`.
@@ -156,7 +163,10 @@ def compact_codec(
     )
 
 
-def block_codec(cfg, low, high, levels, name):
+def block_codec(
+    cfg: Blocks, low: tuple[int, ...], high: tuple[int, ...], levels: int | None, name: str
+) -> CodecModel:
+    """The codec with transforms of blocks; low, high: channels of the slices."""
     bands = Bands(cfg.wavelet, channels=levels is not None, name="bands")
     groups = [
         Group.convolutions("low", low, widths=cfg.slice_widths),

@@ -9,7 +9,7 @@ WeConvene with a transform along the channels too, of several levels in the conv
 first, then one slice for each high band, whose nets have 1x1 kernels. No code of the model is
 public; what the paper does not say is ours, see `Config` and `weconv.WeConv3D`. The paper trains in
 two steps, first with equal and then with separate weights on low and high rates:
-`train_tf.py --rate_weights`.
+`train_tf.py --rate_weights`. `block` is made as WeConvene's.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class BlockConfig:
     gain_level: float = 16.0
 
 
-PRESETS = {"block": BlockConfig(), "compact": CompactConfig(), "n128": Config()}
+PRESETS = {"compact": CompactConfig(), "block": BlockConfig(), "n128": Config()}
 
 
 def build(cfg: Config | CompactConfig, name: str = "weconvene3d") -> CodecModel:

@@ -144,6 +144,7 @@ def test_only_two_rooms_know_picture_files():
 MOST_LINES, MOST_LINES_OF_A_FUNCTION, MOST_PARAMETERS, MOST_LINES_OF_A_FOLDER = 450, 60, 8, 2200
 # What is known to be larger, with the reason; each entry must still be needed.
 LARGER = {
+    "tfcodec.models": "ten codecs, a file each, and what they share",
     "tfcodec.layers": "eighteen ideas, each a file of its own",
     "tfcodec.commands": "a file a command, of which there are twelve",
     "tfcodec.training": "one subject, with a compiled step for each of two backends",

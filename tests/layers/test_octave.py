@@ -8,7 +8,7 @@ from harness import gradients
 from tfcodec.layers import octave
 from tfcodec.layers.conv import DownConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
-from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
+from tfcodec.layers.octave import OctaveBlock, OctaveConv2D, OctaveConv2DTranspose
 
 BOTH = pytest.mark.parametrize("layer_type", [OctaveConv2D, OctaveConv2DTranspose])
 
@@ -124,3 +124,19 @@ def test_wrong_arguments_are_named():
 def test_the_examples_run():
     names = {**vars(octave), "keras": keras}
     assert doctest.testmod(octave, extraglobs=names).failed == 0
+
+
+def test_a_block_starts_as_the_identity_and_every_weight_learns():
+    block, x = OctaveBlock(10), _features(high=5, low=5)
+    for out, band in zip(block(x), x, strict=True):
+        np.testing.assert_allclose(out, band, atol=1e-6)
+    config = block.get_config()
+    assert OctaveBlock.from_config(config).get_config() == config
+    for k, weight in enumerate(block.trainable_weights):
+        weight.assign_add(np.random.default_rng(k).normal(0, 0.3, weight.shape))
+    found = gradients(
+        lambda: sum(keras.ops.sum(keras.ops.square(band)) for band in block(x)),
+        block.trainable_weights,
+    )
+    for weight, gradient in zip(block.trainable_weights, found, strict=True):
+        assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path

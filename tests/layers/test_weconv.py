@@ -1,11 +1,11 @@
 import keras
 import numpy as np
 import pytest
-from harness import check_layer
+from harness import check_layer, gradients
 
 from tfcodec.layers.residual import ResidualBlockDown
 from tfcodec.layers.wavelet import dwt2, idwt2
-from tfcodec.layers.weconv import WeConv, WeConv3D, WeConvDown, WeConvUp
+from tfcodec.layers.weconv import WeConv, WeConv3D, WeConvBlock, WeConvDown, WeConvUp
 
 
 def _noise(shape):
@@ -108,3 +108,28 @@ def test_what_cannot_be_built_is_said(make, message):
     with pytest.raises(ValueError) as error:
         make()
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("wavelet,levels", [("haar", None), ("9/7", 2), ("5/3", 1)])
+def test_a_block_starts_as_the_identity_and_every_weight_learns(wavelet, levels):
+    block = WeConvBlock(6, wavelet, levels)
+    x = _noise((2, 8, 12, 6))
+    np.testing.assert_allclose(block(x), x, atol=1e-5)
+    config = block.get_config()
+    assert WeConvBlock.from_config(config).get_config() == config
+    for k, weight in enumerate(block.trainable_weights):
+        weight.assign_add(np.random.default_rng(k).normal(0, 0.3, weight.shape))
+    found = gradients(lambda: keras.ops.sum(block(x) * _noise(x.shape)), block.trainable_weights)
+    for weight, gradient in zip(block.trainable_weights, found, strict=True):
+        assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
+
+
+def test_bands_of_a_block_have_networks_of_their_own():
+    """What changes the networks of the high bands alone changes nothing of a constant picture."""
+    block = WeConvBlock(4)
+    x = np.ones([1, 4, 6, 4], np.float32)
+    block(x)
+    high = block.units[1]
+    high.b.kernel.assign(np.ones(high.b.kernel.shape))
+    np.testing.assert_allclose(block(x), x, atol=1e-6)
+    assert np.abs(block(_noise(x.shape)) - _noise(x.shape)).max() > 0.1

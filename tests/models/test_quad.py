@@ -51,10 +51,23 @@ def test_bits_and_picture_are_those_of_the_reference(model, reference, rung):
     assert np.sqrt(np.mean(np.square(error))) < 2e-3
 
 
-def test_training_begins_at_a_linear_transform_codec(reference):
-    config = dataclasses.replace(models.config("quad", "small"), width=16, latents=64)
-    model = models.build_with_weights("quad", config)
+BLOCKS = [
+    ("quad", "small", {"width": 16, "latents": 64}),
+    ("weconvene", "block", {"width": 16, "latents": 24}),
+    pytest.param("weconvene3d", "block", {"width": 16, "latents": 24}, marks=pytest.mark.slow),
+    pytest.param("icwem", "block", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
+    pytest.param("octave", "block", {"width": 16, "latents": 128}, marks=pytest.mark.slow),
+    pytest.param("gllmm", "block", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("name,preset,changes", BLOCKS)
+def test_training_begins_at_a_linear_transform_codec(reference, name, preset, changes):
+    """Of all models whose transforms are those of models/blocks.py."""
+    config = dataclasses.replace(models.config(name, preset), **changes)
+    model = models.build_with_weights(name, config)
     x = reference["picture"][None] / np.float32(255)
+    x = np.concatenate([x, x[:, ::-1]], axis=1)
     crops = np.concatenate([x, x[:, ::-1], x[:, :, ::-1]])
     model.prepare(crops)
     x_hat, bits = model(x, np.float32([7.0]))

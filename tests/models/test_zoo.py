@@ -31,8 +31,10 @@ def _narrow(name, preset):
     config = models.config(name, preset)
     slices = {key: 2 for key in SLICES if getattr(config, key, 0) not in (0, 1, 2)}
     widths = {"widths": (8,) * len(config.widths)} if hasattr(config, "widths") else {}
+    if hasattr(config, "width"):
+        widths = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1}
     if name == "quad":
-        widths = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1, "step_widths": (8, 8)}
+        widths["step_widths"] = (8, 8)
     return models.config(name, preset, **TINY, **slices, **widths)
 
 

@@ -1,5 +1,6 @@
 """Laws of the road from a picture to bytes and back."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from tfcodec import codec, pictures
 from tfcodec.coding.container import pack, unpack
 from tfcodec.coding.format import CODER_NAMES
 from tfcodec.errors import InputError, ModelError
-from tfcodec.exports import installed
+from tfcodec.exports import installed, runtimes
 
 PHOTOGRAPH = pathlib.Path(__file__).parent.parent / "examples" / "kodim23.png"
 
@@ -144,7 +145,8 @@ def test_the_file_is_as_long_as_the_model_says(tiny):
 
 
 def test_the_bundled_model_codes_a_photograph_in_another_process(tmp_path):
-    """The file's pixels come out of a second process exactly as the encoder promised."""
+    """The file's pixels come out of a second process exactly as the encoder promised, on the same
+    runtime."""
     picture = pictures.read(PHOTOGRAPH)
     bundled = tfcodec.load()
     encoded = bundled.encode(picture, 4)
@@ -155,7 +157,9 @@ def test_the_bundled_model_codes_a_photograph_in_another_process(tmp_path):
         "np.save(sys.argv[2], tfcodec.decompress(open(sys.argv[1], 'rb').read()))"
     )
     arguments = [str(tmp_path / "k.tfcd"), str(tmp_path / "k.npy")]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+    same = {**os.environ, runtimes.RUNTIME_VARIABLE: bundled.runtime}
+    command = [sys.executable, "-c", code, *arguments]
+    subprocess.run(command, check=True, capture_output=True, env=same)
     decoded = np.load(tmp_path / "k.npy")
     np.testing.assert_array_equal(decoded, encoded.reconstruction().rgb)
     error = np.mean(np.square(decoded.astype(float) - picture.rgb))

@@ -11,7 +11,6 @@ FIRST = (
     "test_freeze.py",
     "serving/test_hosts.py",
     "models/test_zoo.py",
-    "serving/test_served_mixtures.py",
     "training/test_trainer.py",
     "test_convert.py",
     "training/test_strategies.py",

@@ -158,7 +158,7 @@ def _quadtree(density):
 
 
 @pytest.mark.parametrize("coder", [_hyperprior, _slices, _quadtree])
-@pytest.mark.parametrize("density", ["laplacian", "mixture"])
+@pytest.mark.parametrize("density", ["laplacian", pytest.param("mixture", marks=pytest.mark.slow)])
 def test_any_coder_of_gaussians_takes_another_density(package, monkeypatch, coder, density):
     laplacian = _module(package, "laplacian", monkeypatch)
     density = laplacian.LaplacianDensity() if density == "laplacian" else MixtureDensity()

@@ -302,6 +302,7 @@ def run_example(script, *arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_grpc_client_asks_and_tells(tiny, service, tmp_path):
     source, file = tmp_path / "p.png", tmp_path / "p.tfcd"
     source.write_bytes(as_png(pixels(0)))

@@ -16,6 +16,8 @@ from tfcodec.serving import export
 from tfcodec.serving.mixtures import MAX_QUESTIONS
 from tfcodec.serving.signatures import Server
 
+pytestmark = pytest.mark.slow  # loops over questions, traced; test_mixtures.py has their laws
+
 MAX_PIXELS = 128 * 256
 SMALL = {
     "octave": {"filters": 8, "hyper_filters": 12, "estimators": (10, 10), "likelihood": "gllmm"},
@@ -32,7 +34,7 @@ def most_turns(there):
     return MAX_QUESTIONS * sum(math.prod(shape) for shape in there.exported.shapes(100, 120))
 
 
-@pytest.fixture(scope="module", params=["gllmm", pytest.param("octave", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["gllmm", "octave"])
 def served(request, tmp_path_factory):
     """(codec of a small model, its signatures)"""
     there = small_codec(tmp_path_factory.mktemp("models"), request.param)
@@ -88,7 +90,6 @@ def test_questions_that_a_file_could_ask_are_bounded_before_it_is_decoded(served
     assert fast == b"" and shown
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_served_model_of_mixtures_needs_tensorflow_alone(name, tmp_path):
     there = small_codec(tmp_path, name)

@@ -12,7 +12,7 @@ from tfcodec.serving.signatures import Server
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_files_and_pictures_are_those_of_tfcodec(tmp_path, frozen):
     info = tiny_exports.tiny_export(str(tmp_path / "quad"), "quad", "small")
     if frozen:

@@ -64,6 +64,7 @@ def test_several_steps_in_one_call_end_at_the_rate_zero_when_the_seconds_are_ove
     assert state["seconds"] >= 3 and state["step"] == records[-1]["step"]
 
 
+@pytest.mark.slow
 @needs_jax
 def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(pictures, tmp_path):
     order = {

@@ -143,6 +143,7 @@ def test_a_config_that_makes_no_model_is_one_sentence(folder):
         _train(_run(folder, changes="filters=0"))
 
 
+@pytest.mark.slow
 def test_a_refused_run_leaves_the_one_before_as_it_was(folder, monkeypatch):
     notices = []
     monkeypatch.setattr(trainers.logging, "warning", lambda text, *v: notices.append(text % v))

@@ -78,6 +78,7 @@ def _same(folder, name):
         np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=2e-4, err_msg=key)
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one(one):
     assert _finish(_start(one, "two", cpus=2, strategy="mirrored"))["replicas"] == 2
     _same(one, "two")

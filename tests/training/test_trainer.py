@@ -77,6 +77,7 @@ def _pictures_in_events(directory):
     return found
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_halfway_ends_as_one_that_did_not(pictures, tmp_path):
     straight = Trainer(_model(), pictures, SETTINGS)
     start = _state(straight)

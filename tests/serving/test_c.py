@@ -15,7 +15,7 @@ from PIL import Image
 from served import pixels
 
 from tfcodec.commands import main as cli
-from tfcodec.exports import installed
+from tfcodec.exports import installed, runtimes
 from tfcodec.serving import export
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -152,8 +152,9 @@ def test_what_is_no_model_or_no_command_is_said(tiny, built, serve, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not installed.models(), reason="no model is bundled")
-def test_the_page_holds_with_the_bundled_model(built, tmp_path):
+def test_the_page_holds_with_the_bundled_model(built, tmp_path, monkeypatch):
     """Its commands as they stand: export, build, encode, decode."""
+    monkeypatch.setenv(runtimes.RUNTIME_VARIABLE, runtimes.TENSORFLOW)
     exports, _, uses = commands_of_the_page()
     run = shell("\n".join([exports, uses]), built)
     assert run.returncode == 0, run.stderr

@@ -52,7 +52,7 @@ def turns(channels: int) -> np.ndarray:
 
 def take(y: Tensor, turn: np.ndarray) -> Tensor:
     """What a step codes of y [B, h, w, C]: [B, h/2, w/2, C]. Args: turn: one of `turns`."""
-    quarters = ops.space_to_depth(y, 2) * turn.reshape(-1)  # [B, h/2, w/2, 4 C]
+    quarters = ops.multiply(ops.space_to_depth(y, 2), turn.reshape(-1))  # [B, h/2, w/2, 4 C]
     first, second, third, fourth = ops.split(quarters, 4, axis=-1)
     return (first + second) + (third + fourth)  # one of four is no zero: nothing is rounded
 

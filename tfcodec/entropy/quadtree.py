@@ -59,7 +59,8 @@ def take(y: Tensor, turn: np.ndarray) -> Tensor:
 
 def put(part: Tensor, turn: np.ndarray) -> Tensor:
     """The reverse of `take`, zeros elsewhere: [B, h/2, w/2, C] to [B, h, w, C]."""
-    return ops.depth_to_space(ops.concatenate([part] * 4, axis=-1) * turn.reshape(-1), 2)
+    quarters = ops.multiply(ops.concatenate([part] * 4, axis=-1), turn.reshape(-1))
+    return ops.depth_to_space(quarters, 2)
 
 
 class Quadtree(keras.layers.Layer):

@@ -71,9 +71,12 @@ def test_what_cannot_be_is_refused_before_the_pipeline_runs(here):
 
 def test_a_process_loads_its_model_once_however_many_threads_ask(here, monkeypatch):
     loaded, load = [], tasks.codec.Codec.__init__
-    monkeypatch.setattr(
-        tasks.codec.Codec, "__init__", lambda self, info: loaded.append(info) or load(self, info)
-    )
+
+    def counted(self, info, runtime=None):
+        loaded.append(info)
+        load(self, info, runtime)
+
+    monkeypatch.setattr(tasks.codec.Codec, "__init__", counted)
     task = pickle.loads(pickle.dumps(Compress("models/tiny").task))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: task.start(), range(8)))

@@ -249,6 +249,13 @@ def test_the_folder_is_an_export_too(tiny):
         np.testing.assert_array_equal(weights.read_weights(folder)[name], weight)
 
 
+def test_a_server_leaves_the_models_description_as_it_was(tiny):
+    there, _ = tiny
+    Server(there, 128 * 128, 2**22, False)
+    assert type(there.info.config["config"]) is dict
+    assert type(there.info.config["lambdas"]) is list
+
+
 def test_warm_up_and_configs_are_what_tf_serving_reads(tiny, signatures):
     pytest.importorskip("tensorflow_serving", reason="needs the extra `serve`")
     from google.protobuf import text_format

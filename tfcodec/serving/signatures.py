@@ -1,5 +1,7 @@
 """What a server is asked: the signatures, traced into one graph around the walk."""
 
+import types
+
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -35,7 +37,9 @@ class Server(tf.Module):
 
     def __init__(self, model: Codec, max_pixels: int, max_turns: int, xla: bool):
         super().__init__()
-        self._config, self._exported = model.info.config, model.exported
+        # As a dictionary, TensorFlow would put wrappers of its own into it.
+        self._config = types.MappingProxyType(model.info.config)
+        self._exported = model.exported
         self._fingerprint = np.frombuffer(model.info.fingerprint, np.uint8)
         self._max_pixels, self._max_turns, self._xla = max_pixels, max_turns, xla
         self._max_bytes = min(MAX_BYTES_PER_PIXEL * max_pixels, 2**31 - 1)

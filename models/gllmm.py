@@ -69,7 +69,7 @@ PRESETS = {
 }
 
 
-def build(cfg: Config, name: str = "gllmm") -> CodecModel:
+def build(cfg: Config | BlockConfig, name: str = "gllmm") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
     numbers, compact = mixture.NUMBERS * cfg.latents, isinstance(cfg, BlockConfig)
     transforms = block_transforms(cfg) if compact else (analysis(cfg), synthesis(cfg))

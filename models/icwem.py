@@ -160,7 +160,7 @@ class PixelTransform(keras.layers.Layer):
             x = x @ ops.convert_to_numpy(conv.kernel)
 
 
-def build(cfg: Config | CompactConfig, name: str = "icwem") -> CodecModel:
+def build(cfg: Config | CompactConfig | BlockConfig, name: str = "icwem") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     if isinstance(cfg, BlockConfig):
         return _block(cfg, name)

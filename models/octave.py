@@ -144,7 +144,7 @@ PRESETS = {
 }
 
 
-def build(cfg: Config | CompactConfig, name: str = "octave") -> CodecModel:
+def build(cfg: Config | CompactConfig | BlockConfig, name: str = "octave") -> CodecModel:
     """The codec of a configuration, weights not yet created.
 
     Raises: ValueError for a configuration that no codec has.

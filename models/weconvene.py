@@ -84,19 +84,18 @@ class BlockConfig:
 PRESETS = {"compact": CompactConfig(), "block": BlockConfig(), "n128": Config()}
 
 
-def build(cfg: Config | CompactConfig, name: str = "weconvene") -> CodecModel:
+def build(cfg: Config | CompactConfig | BlockConfig, name: str = "weconvene") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     low = even_slices(cfg.latents, cfg.low_slices)
     high = even_slices(3 * cfg.latents, cfg.high_slices)
-    if isinstance(cfg, BlockConfig):
-        return block_codec(cfg, low, high, None, name)
     bands, after = Bands(cfg.wavelet, name="bands"), dict(given=("low",), widths=cfg.slice_widths)
-    if isinstance(cfg, CompactConfig):
+    if isinstance(cfg, (CompactConfig, BlockConfig)):
         groups = [
             Group.convolutions("low", low, widths=cfg.slice_widths),
             Group.convolutions("high", high, kernels=(3, 1, 1), **after),
         ]
-        return compact_codec(cfg, groups, bands, None, name)
+        codec = block_codec if isinstance(cfg, BlockConfig) else compact_codec
+        return codec(cfg, groups, bands, None, name)
     groups = [
         Group("low", low, widths=cfg.slice_widths, attention="residual"),
         Group("high", high, attention="residual", **after),
@@ -116,7 +115,6 @@ class Blocks(Shared, Protocol):
     width: int
     analysis_blocks: int
     synthesis_blocks: int
-    slice_widths: tuple[int, ...]
 
 
 # All are 3DM-WeConvene's too. levels: None for `WeConv` in the transforms, else of `WeConv3D`.
@@ -164,16 +162,9 @@ def compact_codec(
 
 
 def block_codec(
-    cfg: Blocks, low: tuple[int, ...], high: tuple[int, ...], levels: int | None, name: str
+    cfg: Blocks, groups: list[Group], bands: Bands, levels: int | None, name: str
 ) -> CodecModel:
-    """The codec with transforms of blocks; low, high: channels of the slices."""
-    bands = Bands(cfg.wavelet, channels=levels is not None, name="bands")
-    groups = [
-        Group.convolutions("low", low, widths=cfg.slice_widths),
-        Group.convolutions(
-            "high", high, given=("low",), widths=cfg.slice_widths, kernels=(3, 1, 1)
-        ),
-    ]
+    """The codec with transforms of blocks around a table of groups."""
     block = partial(WeConvBlock, cfg.width, cfg.wavelet, levels)
     return CodecModel(
         BlockAnalysis(cfg.width, [block] * cfg.analysis_blocks, cfg.latents, 8, name="analysis"),

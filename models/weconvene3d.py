@@ -68,19 +68,18 @@ class BlockConfig:
 PRESETS = {"compact": CompactConfig(), "block": BlockConfig(), "n128": Config()}
 
 
-def build(cfg: Config | CompactConfig, name: str = "weconvene3d") -> CodecModel:
+def build(cfg: Config | CompactConfig | BlockConfig, name: str = "weconvene3d") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     low, high = even_slices(cfg.latents, cfg.low_slices), (cfg.latents,) * 3
-    if isinstance(cfg, BlockConfig):
-        return block_codec(cfg, low, high, cfg.levels, name)
     bands = Bands(cfg.wavelet, channels=True, name="bands")
     after = dict(given=("low",), kernels=(1, 1, 1), widths=cfg.slice_widths)
-    if isinstance(cfg, CompactConfig):
+    if isinstance(cfg, (CompactConfig, BlockConfig)):
         groups = [
             Group.convolutions("low", low, widths=cfg.slice_widths),
             Group.convolutions("high", high, **after),
         ]
-        return compact_codec(cfg, groups, bands, cfg.levels, name)
+        codec = block_codec if isinstance(cfg, BlockConfig) else compact_codec
+        return codec(cfg, groups, bands, cfg.levels, name)
     groups = [
         Group("low", low, widths=cfg.slice_widths, attention="residual"),
         Group("high", high, **after),

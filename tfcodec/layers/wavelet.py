@@ -97,7 +97,7 @@ def dwt(
     if x.shape[axis] is not None and x.shape[axis] % 2:
         raise ValueError(f"axis {axis} must have an even side. Received: shape {tuple(x.shape)}")
     dtype, x = x.dtype, _widened(x)
-    even, odd = x[_at(axis, slice(0, None, 2))], x[_at(axis, slice(1, None, 2))]
+    even, odd = _pairs(x, axis)
     for step in lifting.steps:
         even, odd = _lift(even, odd, step, 1.0, axis, boundary)
     return ops.cast(k_low * even, dtype), ops.cast(k_high * odd, dtype)
@@ -328,6 +328,13 @@ def _lift(even, odd, step, sign, axis, boundary):
     end = odd[first if boundary == "symmetric" else last]
     preceding = ops.concatenate([end, odd[_at(axis, slice(None, -1))]], axis=axis)
     return even + sign * factor * (preceding + odd), odd
+
+
+def _pairs(x, axis):
+    """Even and odd samples; not by slices, whose gradients are padded with zeros and added up."""
+    shape = list(ops.shape(x))
+    pairs = ops.reshape(x, [*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :]])
+    return ops.unstack(pairs, 2, axis + 1)
 
 
 def _interleave(even, odd, axis):

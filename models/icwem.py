@@ -13,9 +13,9 @@ v_hat to [0, 1], where v is not confined to that; ours clamps pixels alone.
 In `compact` the invertible network does the work of the transforms down to a quarter of the
 picture's sides: two levels that squeeze, each begun at the orthogonal principal components of 2x2
 blocks, between which the couplings predict, the weak ones from the strong and the strong from the
-weak. Encoder and decoder share these weights. Slices are coded with convolutions alone. `block` has
-a third level, so that the network does the work of the transforms down to an eighth, and depth
-blocks behind it (models/blocks).
+weak. Encoder and decoder share these weights. Slices are coded with convolutions alone. In `block`
+it goes down to an eighth, by a level that squeezes 4x4 pixels and one that squeezes 2x2, and depth
+blocks follow (models/blocks). At full and half resolution its few channels took most of the time.
 """
 
 import dataclasses
@@ -81,8 +81,9 @@ class BlockConfig:
     latents: int = 192  # M
     slices: int = 4
     hyper_latents: int = 48  # of z
-    enhancement: int = 16  # as in `Config`
-    kernel_sizes: tuple[int, ...] = (3, 3, 1)  # of the couplings, one a level that halves the sides
+    enhancement: int = 24  # as in `Config`
+    kernel_sizes: tuple[int, ...] = (3, 1)  # of the couplings, one a level
+    squeeze: tuple[int, ...] = (4, 2)  # of the levels, 8 in all
     lambdas: tuple[float, ...] = LADDER
     gain_level: float = 16.0
 
@@ -108,11 +109,11 @@ class PixelTransform(keras.layers.Layer):
         enhancement: channels inside the enhancement; 0 for none.
         kernel_sizes: of the network's couplings, one a level; empty for no network.
         couplings: a level.
-        squeeze: of the network, and of the enhancement.
+        squeeze: of each level; the enhancement's is the first of them.
         centre: see above.
         activate: of the enhancement.
     Input:  x [B, H, W, 3] in [0, 1].
-    Output: v [B, H / s, W / s, 3 s^2] with s = squeeze ^ levels, float32, not confined to [0, 1].
+    Output: v [B, H / s, W / s, 3 s^2] with s as of `InvertibleNetwork`, float32, not confined to [0, 1].
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class PixelTransform(keras.layers.Layer):
         enhancement: int,
         kernel_sizes: Sequence[int],
         couplings: int,
-        squeeze: int = 1,
+        squeeze: int | Sequence[int] = 1,
         centre: float = 0.0,
         activate: bool = False,
         **kwargs: Any,
@@ -128,8 +129,9 @@ class PixelTransform(keras.layers.Layer):
         super().__init__(dtype="float32", **kwargs)
         self.centre, self.enhance, self.restore, self.network = centre, None, None, None
         if enhancement:
+            first = squeeze if isinstance(squeeze, int) else squeeze[0]
             self.enhance, self.restore = (
-                FeatureEnhancement(enhancement, activate, squeeze, name=name)
+                FeatureEnhancement(enhancement, activate, first, name=name)
                 for name in ("enhance", "restore")
             )
         if kernel_sizes:
@@ -154,8 +156,8 @@ class PixelTransform(keras.layers.Layer):
         if self.network is None:
             return
         x = np.float32(x) - self.centre
-        for conv, *_ in self.network.levels:
-            x = ops.convert_to_numpy(ops.space_to_depth(x, self.network.squeeze))
+        for side, (conv, *_) in zip(self.network.squeeze, self.network.levels, strict=True):
+            x = ops.convert_to_numpy(ops.space_to_depth(x, side))
             conv.kernel.assign(np.float32(starts.principal_components(x)))
             x = x @ ops.convert_to_numpy(conv.kernel)
 
@@ -204,7 +206,7 @@ def _compact(cfg, name):
 
 
 def _block(cfg, name):
-    inside = dict(couplings=2, squeeze=2, centre=0.5, activate=True)
+    inside = dict(couplings=2, squeeze=cfg.squeeze, centre=0.5, activate=True)
     pixels = PixelTransform(cfg.enhancement, cfg.kernel_sizes, name="pixels", **inside)
     group = Group.convolutions(
         "y", even_slices(cfg.latents, cfg.slices), widths=(64, 48), kernels=(3, 1, 1)

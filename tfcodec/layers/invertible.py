@@ -5,6 +5,7 @@ Every layer here has two methods that undo each other: calling it, and `inverse`
 float32: a chain of them in bfloat16 loses grey levels.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,22 +149,25 @@ class InvertibleNetwork(keras.layers.Layer):
     Args:
         kernel_sizes: of the couplings, one a level.
         couplings: how many a level.
-        squeeze: side of the blocks that a level moves into channels; 1 for none.
-    Input:  [B, H, W, C], float32; sides multiples of squeeze ^ levels.
-    Output: [B, H / s, W / s, C s^2] with s = squeeze ^ levels.
+        squeeze: side of the blocks that a level moves into channels, 1 for none; of each level, or
+            of all.
+    Input:  [B, H, W, C], float32; sides multiples of s, the product of all levels' squeezes.
+    Output: [B, H / s, W / s, C s^2].
     """
 
     def __init__(
         self,
         kernel_sizes: Sequence[int] = (5, 5, 3, 3),
         couplings: int = 3,
-        squeeze: int = 1,
+        squeeze: int | Sequence[int] = 1,
         **kwargs: Any,
     ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.kernel_sizes, self.couplings = tuple(kernel_sizes), couplings
-        self.squeeze = squeeze
+        if isinstance(squeeze, int):
+            squeeze = [squeeze] * len(self.kernel_sizes)
+        self.squeeze = tuple(squeeze)
         self.levels = [
             [
                 InvertibleConv1x1(seed=k, dtype=self.dtype_policy, name=f"level{k}_conv"),
@@ -177,30 +181,30 @@ class InvertibleNetwork(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         batch, height, width, channels = input_shape
-        for level in self.levels:
-            channels *= self.squeeze**2
-            height, width = (None if s is None else s // self.squeeze for s in (height, width))
+        for side, level in zip(self.squeeze, self.levels, strict=True):
+            channels *= side**2
+            height, width = (None if s is None else s // side for s in (height, width))
             for layer in level:
                 layer.build((batch, height, width, channels))
 
     def call(self, x: Tensor) -> Tensor:
-        for level in self.levels:
-            if self.squeeze > 1:
-                x = ops.space_to_depth(x, self.squeeze)
+        for side, level in zip(self.squeeze, self.levels, strict=True):
+            if side > 1:
+                x = ops.space_to_depth(x, side)
             for layer in level:
                 x = layer(x)
         return x
 
     def inverse(self, y: Tensor) -> Tensor:
-        for level in self.levels[::-1]:
+        for side, level in zip(self.squeeze[::-1], self.levels[::-1], strict=True):
             for layer in level[::-1]:
                 y = layer.inverse(y)
-            if self.squeeze > 1:
-                y = ops.depth_to_space(y, self.squeeze)
+            if side > 1:
+                y = ops.depth_to_space(y, side)
         return y
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        scale = self.squeeze ** len(self.levels)
+        scale = math.prod(self.squeeze)
         sides = (None if s is None else s // scale for s in input_shape[1:3])
         return (input_shape[0], *sides, input_shape[3] * scale**2)
 

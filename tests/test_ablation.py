@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from harness import check_prior
 
-from tfcodec import complexity, pictures
+from tfcodec import complexity, models, pictures
 from tfcodec.coding.mixtures import MixturePrior, binary_rows
 from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.entropy.rate import RateMeter
@@ -110,6 +110,26 @@ def test_the_variants_of_a_family_cost_about_the_same(family):
     models = (variant(FAMILIES[family].sizes) for variant in FAMILIES[family].variants.values())
     first, *others = (sum(complexity.macs_of_parts(model.build_weights())) for model in models)
     assert all(0.8 * first < cost < 1.25 * first for cost in others)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model,family,name",
+    [
+        ("weconvene", "wavelet", "WeConv, WeChARM; Haar"),
+        ("weconvene3d", "wavelet", "3DM-WeConv, 3DWeChARM; 9/7"),
+        ("octave", "octave", "octave"),
+        ("gllmm", "gllmm", "three Gaussians, three Laplacians, three logistics"),
+    ],
+)
+def test_the_whole_variants_are_the_presets(model, family, name):
+    ours = FAMILIES[family].variants[name](FAMILIES[family].sizes).build_weights()
+    theirs = models.build(model, "block").build_weights()
+    weights = [
+        {v.path.partition("/")[2]: tuple(v.shape) for v in codec.variables}
+        for codec in (ours, theirs)
+    ]
+    assert weights[0] == weights[1] and ours.parts == theirs.parts
 
 
 # ---------------------------------------------------------------------------------------- parts

@@ -296,12 +296,12 @@ def rows(results: dict[str, dict[int, dict | None]]) -> str:
             statistics.mean(found["points"][len(found["points"]) // 2][key] for found in finished)
             for key in ("bpp", "psnr")
         )
-        rate = "" if seeds is anchor else bd_rates(anchor, seeds)
+        rate = "anchor" if seeds is anchor else bd_rates(anchor, seeds)
         if len(finished) < len(seeds):
             rate += f" ({len(finished)} of {len(seeds)} seeds)"
         lines.append(
             f"| {name} | {finished[0]['parameters'] / 1e6:.2f} M | {macs} "
-            f"| {bpp:.4f} | {psnr:.2f} | {rate.strip()} |"
+            f"| {bpp:.4f} | {psnr:.2f} | {rate} |"
         )
     return "\n".join(lines)
 

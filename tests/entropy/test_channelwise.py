@@ -184,6 +184,13 @@ def test_start_at_sets_sigma_to_the_spread_whatever_the_context():
     assert not any(mu.any() for mu, _ in visitor.priors)
 
 
+def test_a_single_slice_is_the_whole_latent():
+    y = np.random.default_rng(0).normal(size=[1, 2, 3, 5]).astype(np.float32)
+    charm = ChARM([Group.convolutions("y", (5,))], 4, 0, first_row=1)
+    (only,) = charm.split(y)
+    np.testing.assert_array_equal(only, y)
+
+
 def test_a_group_cannot_be_given_one_that_comes_later():
     with pytest.raises(ValueError) as error:
         ChARM([Group("low", (2,), given=("high",)), Group("high", (2,))], 4, 4, 1)

@@ -285,7 +285,8 @@ class ChARM(keras.layers.Layer):
 
     def split(self, y: Tensor) -> list[Tensor]:
         """The groups' latents side by side [B, h, w, C] to one a slice."""
-        return ops.split(y, np.cumsum(self.widths)[:-1].tolist(), axis=-1)
+        places = np.cumsum(self.widths)[:-1].tolist()
+        return ops.split(y, places, axis=-1) if places else [y]
 
     @property
     def widths(self) -> list[int]:

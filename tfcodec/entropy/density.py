@@ -1,7 +1,8 @@
 """What a network says of latents, as a family of densities: the numbers that it has to emit.
 
 `gaussian.GaussianDensity` and `mixture.MixtureDensity` are those of the package. Another one is a
-class of its own; the coders of `hyperprior`, `channelwise`, `quadtree` take it as an argument.
+class of its own; the coders of `hyperprior`, `channelwise`, `quadtree`, `wavefront` take it as an
+argument.
 """
 
 import abc

@@ -14,9 +14,10 @@ from keras import ops
 
 from tfcodec.coding import wavefront
 from tfcodec.entropy.chains import FreezableNetwork
+from tfcodec.entropy.density import Density
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.latents.coder import LatentCoder
-from tfcodec.entropy.mixture import Mixture, MixtureDensity
+from tfcodec.entropy.mixture import MixtureDensity
 from tfcodec.entropy.quantize import round_straight_through
 from tfcodec.entropy.walk import Part, Prior, State, Steps
 from tfcodec.layers import Tensor
@@ -32,7 +33,7 @@ class WavefrontNetworks:
     hyper_analysis: y [B, h, w, M] to z [B, h/4, w/4, N].
     hyper_synthesis: z_hat to features [B, h, w, 2 M].
     context: a `MaskedConv2D` of 5x5 from y_hat to [B, h, w, 2 M].
-    estimator: both, side by side, to the numbers of the mixtures [B, h, w, 30 M]; 1x1 alone.
+    estimator: both, side by side, to the density's numbers [B, h, w, 30 M]; 1x1 alone.
     """
 
     hyper_analysis: keras.layers.Layer
@@ -48,14 +49,20 @@ class WavefrontLatents(LatentCoder):
         networks: `WavefrontNetworks`.
         channels, hyper_channels: M of y and N of z.
         stride: of y to the picture.
+        density: by default mixtures. Another one rounds latents as they are, too, and its `prior`
+            takes `valid` as `mixture.MixtureDensity.prior` does.
     """
 
-    density = MixtureDensity()
-
     def __init__(
-        self, networks: WavefrontNetworks, channels: int, hyper_channels: int, stride: int = 16
+        self,
+        networks: WavefrontNetworks,
+        channels: int,
+        hyper_channels: int,
+        stride: int = 16,
+        density: Density | None = None,
     ):
         super().__init__()
+        self.density = density or MixtureDensity()
         self.hyper_analysis = networks.hyper_analysis
         self.hyper_synthesis = networks.hyper_synthesis
         self.context, self.estimator = networks.context, networks.estimator
@@ -108,7 +115,7 @@ class WavefrontLatents(LatentCoder):
         """What z says of all positions, float32 [B, h, w, 2 M]."""
         return self.hyper_synthesis(ops.cast(z_symbols, "float32") + self.prior.medians)
 
-    def mixture(self, known: Tensor, valid: Tensor | None = None) -> Mixture:
+    def mixture(self, known: Tensor, valid: Tensor | None = None) -> Prior:
         """The prior of what context and features say, side by side; valid: see `Mixture`."""
         maps = self.density.split(self.estimator(known))
         return self.density.prior(maps, self.y_row, valid)

@@ -240,8 +240,8 @@ def mixtures(sizes: Sizes, places: tuple[int, ...]) -> CodecModel:
 
 # ---------------------------------------------------------------------------------------- icwem
 
-ENHANCEMENT = 8  # channels inside it
-KERNEL_SIZES = (3, 3, 1)  # of the invertible network's couplings, one a level
+ENHANCEMENT = 12  # channels inside it
+KERNEL_SIZES, SQUEEZE = (3, 1), (4, 2)  # of the invertible network's couplings, and levels
 # Depth blocks, in analysis and in synthesis, that cost about what stands there in their place.
 BLOCKS_FOR_NETWORK, BLOCKS_FOR_ENHANCEMENT = 5, 3
 
@@ -261,7 +261,7 @@ def invertible(sizes: Sizes, enhancement: bool, network: bool) -> CodecModel:
             ENHANCEMENT * enhancement,
             KERNEL_SIZES if network else (),
             couplings=1,
-            squeeze=2,
+            squeeze=SQUEEZE,
             centre=0.5 if network else 0.0,  # the linear chain takes it away itself
             activate=True,
             name="pixels",

@@ -113,7 +113,7 @@ class PixelTransform(keras.layers.Layer):
         centre: see above.
         activate: of the enhancement.
     Input:  x [B, H, W, 3] in [0, 1].
-    Output: v [B, H / s, W / s, 3 s^2] with s as of `InvertibleNetwork`, float32, not confined to [0, 1].
+    Output: v [B, H / s, W / s, 3 s^2], s as of `InvertibleNetwork`; float32, in no certain range.
     """
 
     def __init__(

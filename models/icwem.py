@@ -206,7 +206,7 @@ def _compact(cfg, name):
 
 
 def _block(cfg, name):
-    inside = dict(couplings=2, squeeze=cfg.squeeze, centre=0.5, activate=True)
+    inside = dict(couplings=1, squeeze=cfg.squeeze, centre=0.5, activate=True)
     pixels = PixelTransform(cfg.enhancement, cfg.kernel_sizes, name="pixels", **inside)
     group = Group.convolutions(
         "y", even_slices(cfg.latents, cfg.slices), widths=(64, 48), kernels=(3, 1, 1)

@@ -330,8 +330,8 @@ def _outputs(chain, calibration, most):
 
 def _hidden(seen, most):
     """Of integers that the next convolution takes as they are."""
-    # A channel that was silent gets the range of the liveliest: it may wake.
-    seen = np.where(seen > 0, seen, seen.max())
+    # A channel that was silent gets the range of the liveliest: it may wake. If all were, any.
+    seen = np.where(seen > 0, seen, seen.max() or 1.0)
     limit = np.full(seen.shape, most)
     return specification.Meaning(HIDDEN_HEADROOM * seen / most, np.zeros_like(seen), -limit, limit)
 

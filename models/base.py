@@ -119,7 +119,7 @@ class CodecModel(keras.Model):
     def entropy_chains(self) -> list[FreezableNetwork]:
         """The networks from z's symbols to table indexes, see `LatentCoder.entropy_chains`."""
         return [
-            chain.tracked_by(self) if chain.owner is self.latents else chain
+            chain if isinstance(chain.owner, keras.layers.Layer) else chain.tracked_by(self)
             for chain in self.latents.entropy_chains()
         ]
 

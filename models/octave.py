@@ -17,8 +17,9 @@ project's habit, Minnen and Singh, ICIP 2020); padding is at the bottom and righ
 
 Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has fewer channels,
 gains for a ladder of eight rates, a linear chain beside each transform (`LinearAnalysis`) that lets
-it learn fast, and between z2 and an index only convolutions and leaky ReLUs.
-`block` has octave convolutions in blocks at 1/8 and 1/16 (models/blocks).
+it learn fast, and between z2 and an index only convolutions, their sums and leaky ReLUs, so that
+`freeze` takes it (docs/portable.md).
+`block` has octave convolutions in blocks at 1/8 and 1/16 (models/blocks), and is frozen as well.
 `compact-gllmm` models y by mixtures (see entropy/mixture.py).
 """
 

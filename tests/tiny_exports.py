@@ -25,11 +25,13 @@ TINY_QUAD = {
     "features": 7,
     "step_widths": (8, 8),
 }
+TINY_OCTAVE = {"filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
+OF_MODEL = {"quad": TINY_QUAD, "octave": TINY_OCTAVE}
 
 
 def tiny_model(name="mbt2018_mean", preset="compact", **changes):
     """(model, config): the preset with a few channels and random weights that code something."""
-    config = models.config(name, preset, **{**(TINY_QUAD if name == "quad" else TINY), **changes})
+    config = models.config(name, preset, **{**OF_MODEL.get(name, TINY), **changes})
     keras.utils.set_random_seed(1)
     model = models.module(name).build(config, name=name).build_weights()
     model.prepare(np.random.RandomState(0).random_sample([4, 64, 64, 3]).astype(np.float32))

@@ -2,10 +2,12 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import keras
 import numpy as np
 import pytest
+from harness import gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,9 @@ from tfcodec.entropy import chains, gaussian
 from tfcodec.exact import layers as exact
 from tfcodec.exact import specification
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
+from tfcodec.layers.gdn import GDN
+from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
+from tfcodec.models.octave import PairSequential
 from tfcodec.models.transforms import conv, leaky, relu, sequential, subpixel, up_conv
 
 PROFILES = list(specification.PROFILES.values())
@@ -79,6 +84,31 @@ def test_both_forms_of_a_kernel_are_the_specification(kind, profile):
             assert found.dtype == "float32"
             np.testing.assert_array_equal(found, expected)
     assert np.ptp(expected) > 0
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.name)
+@pytest.mark.parametrize("kind", ["conv3", "strided", "transposed 5", "sub-pixel"])
+def test_a_path_that_is_added_is_added_before_the_clip(kind, profile):
+    """In unbounded integers, up to the largest sum that the proof allows."""
+    conv = frozen(LAYERS[kind](), 10, profile, slope=0.125)
+    most = np.full(conv.outputs, specification.LEAKY_MAX, np.int32)
+    wide = dataclasses.replace(conv, arrays={**conv.arrays, "low": -most, "high": most})
+    wide.prove()
+    layers = [exact.ExactConv2D(conv, form) for form in ("conv", "taps")]
+    for layer in layers:
+        layer.build()
+    low, high = (int(conv.arrays[end][0]) for end in ("low", "high"))
+    rng = np.random.RandomState(0)
+    for x in inputs(conv):
+        alone = wide.apply(x).astype(object)
+        largest = specification.LEAKY_MAX * np.where(alone < 0, -1, 1)
+        near = rng.randint(low, high + 1, alone.shape)
+        for added in (near, largest.astype(int), -alone.astype(int)):
+            expected = np.minimum(np.maximum(alone + added, low), high).astype(int)
+            np.testing.assert_array_equal(conv.apply(x, added), expected)
+            for layer in layers:
+                np.testing.assert_array_equal(layer(np.float32(x), np.float32(added)), expected)
+    assert not expected.any()  # a path and its opposite
 
 
 @settings(max_examples=12, deadline=None)
@@ -184,6 +214,8 @@ def test_sums_that_could_leave_exact_numbers_are_refused():
         changed("bias", np.full(4, 2**31 - 1, np.int32)).prove()
     with pytest.raises(ValueError, match="shifts are from 0 to 30"):
         changed("shifts", conv.arrays["shifts"] - np.int8(31)).prove()
+    with pytest.raises(ValueError, match=r"added to another path: a sum can reach 2\^24.0, which"):
+        changed("high", np.full(4, 2**23 + 1, np.int32)).prove()
     with pytest.raises(ValueError, match="the groups do not fit the blocks"):
         dataclasses.replace(conv, groups=(5,)).prove()
     with pytest.raises(ValueError, match="kernel is not int16"):
@@ -277,6 +309,92 @@ def test_a_frozen_chain_replaces_the_network_and_its_weights(profile):
     assert np.all(found[..., :4] * 64 == np.rint(found[..., :4] * 64))
     levels = (found[..., 4:7] - gaussian.LOG_MIN) / gaussian.LEVEL_STEP
     np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
+
+
+class Octaves(keras.layers.Layer):
+    """A layer with a network of octave convolutions, (high, low) to (high, low)."""
+
+    def __init__(self, act, **kwargs):
+        super().__init__(**kwargs)
+        up = partial(OctaveConv2DTranspose, activation=act, dtype="float32")
+        layers = [partial(up, 12, 5, strides=2, cross_kernel_size=3), partial(up, 10, 3)]
+        layers += [partial(OctaveConv2D, 8, 3, cross_kernel_size=5, dtype="float32")]
+        self.net = PairSequential(layers, name="net")
+
+    def call(self, x):
+        return self.net(x)
+
+
+def octaves(kinds, seed=0):
+    layer, rng = Octaves(keras.layers.LeakyReLU(negative_slope=0.2)), np.random.RandomState(seed)
+    x = tuple(
+        np.float32(np.rint(rng.standard_t(3, [1, *size, 6]) * 40) / 8) for size in ((8, 6), (4, 3))
+    )
+    layer(x)
+    stages, wiring = chains.list_octave_stages(layer.net.stages)
+    outputs = tuple((kind, 4) for kind in kinds)
+    chain = chains.FreezableNetwork(layer, "net", stages, outputs, (6, 6), 2, wiring)
+    with exact.Calibration([chain]) as calibration:
+        layer(tuple(1.5 * each for each in x))  # so that nothing of x saturates
+    return layer, chain, calibration, x
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.name)
+def test_frozen_octave_convolutions_add_integers_of_one_scale(profile):
+    layer, chain, calibration, x = octaves(("features", "mu"))
+    expected = [np.array(each) for each in layer(x)]
+    convs = exact.freeze(chain, calibration, profile)
+    wiring = chain.wired()
+    for number, other in enumerate(wiring.added):
+        if other is not None:
+            paths = convs[number], convs[other - wiring.inputs]
+            np.testing.assert_array_equal(*(conv.arrays["out_scale"] for conv in paths))
+    exact.swap(chain, convs)
+    found = [np.array(each) for each in layer(x)]
+    with exact.by_the_specification():
+        for specified, each in zip(layer(x), found, strict=True):
+            np.testing.assert_array_equal(specified, each)
+    tolerance = 0.01 if profile.name == "exact-12" else 0.05
+    for y, each in zip(found, expected, strict=True):
+        assert y.shape == each.shape
+        assert np.abs(y - each).mean() < tolerance * each.std()
+    assert np.all(found[1] * 64 == np.rint(found[1] * 64))
+
+
+def test_the_two_forms_of_a_frozen_pair_have_one_gradient():
+    """That of the network it was made of, whose outputs are those of the integers."""
+    layer, chain, calibration, x = octaves(("features", "features"))
+    network = layer.net
+    exact.pair(chain, exact.freeze(chain, calibration, PROFILES[0]))
+    for found, integers in zip(layer(x), layer.net.exact(x), strict=True):
+        np.testing.assert_array_equal(found, integers)
+    weights = network.trainable_variables
+    both = [
+        gradients(lambda net=net: sum(keras.ops.sum(each) for each in net(x)), weights)
+        for net in (layer.net, network)
+    ]
+    for first, second in zip(*both, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_what_octave_convolutions_cannot_freeze_is_said():
+    _, chain, calibration, _ = octaves(("features", "log_scale"))
+    with pytest.raises(ValueError, match=r"two paths is features or means, not log\(sigma\)"):
+        exact.freeze(chain, calibration, PROFILES[0])
+    with pytest.raises(ValueError, match="an octave convolution has a GDN between z and an index"):
+        chains.list_octave_stages(Octaves(GDN()).net.stages)
+
+
+def test_no_multiple_of_a_64th_is_near_a_tie_between_levels():
+    """So that log(sigma) on that grid gives one index, however float32 rounds on the way."""
+    log_scale = np.arange(64 * (gaussian.LOG_MIN - 1), 64 * (gaussian.LOG_MAX + 1)).round() / 64
+    level = np.rint((log_scale - gaussian.LOG_MIN) / gaussian.LEVEL_STEP)
+    level = np.clip(level, 0, gaussian.NUM_LEVELS - 1)
+    log_scale = np.float32(log_scale)
+    for ulps in (-8, 0, 8):
+        moved = log_scale + ulps * np.spacing(np.abs(log_scale) + 1)
+        indexes = gaussian.Gaussian(0.0, keras.ops.convert_to_tensor(moved), 5).indexes()
+        np.testing.assert_array_equal(indexes, level + 5)
 
 
 def test_no_last_bit_moves_an_index():

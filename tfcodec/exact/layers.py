@@ -1,7 +1,7 @@
 """Integer convolutions carried in floating point: `exact.specification` at the speed of matmuls.
 
 `freeze` replaces a network of convolutions and leaky ReLUs, a `FreezableNetwork`, by an
-`ExactChain`: the same function of the same tensors, rounded to integers on the way, and therefore
+`ExactNetwork`: the same function of the same tensors, rounded to integers on the way, and therefore
 the same on every machine, backend and number of threads. Activations travel as float32 that hold
 integers.
 
@@ -19,10 +19,10 @@ import numpy as np
 from keras import ops
 
 from tfcodec.entropy import gaussian
-from tfcodec.entropy.chains import FreezableNetwork
+from tfcodec.entropy.chains import FreezableNetwork, Wiring
 from tfcodec.errors import NotFreezable
 from tfcodec.exact import specification
-from tfcodec.layers import Shape, Tensor
+from tfcodec.layers import Shape, Tensor, Tensors
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.watch import watching
 
@@ -45,7 +45,8 @@ class ExactConv2D(keras.layers.Layer):
             TensorFlow, whose steps run on the CPU, where it multiplies directly; the latter
             elsewhere, since libraries may choose convolutions that transform their input (FFT,
             Winograd), and are not exact.
-    Input:  [B, h, w, C], float32 that holds integers within the profile's range.
+    Input:  [B, h, w, C], float32 that holds integers within the profile's range; and those that are
+        added, of the output's shape, or None.
     Output: [B, h', w', O / factor^2], the same.
     """
 
@@ -69,13 +70,16 @@ class ExactConv2D(keras.layers.Layer):
         for name, variable in self.arrays.items():
             variable.assign(arrays[name])
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         x = ops.pad(x, [(0, 0), *self.conv.pads, (0, 0)])
         float64 = specification.PROFILES[self.conv.profile].kernel == "float64"
         y = self._in_float64(x) if float64 else self._in_float32(x)  # rounded, below 2^23
         numerator, bits = self.conv.slope
         if bits or numerator != 1:
             y = ops.where(y < 0, ops.floor(y * (numerator * 2.0**-bits) + 0.5), y)
+        if added is not None:  # below 2^24, see `prove`
+            factor = self.conv.factor
+            y = y + (added if factor == 1 else ops.space_to_depth(added, factor))
         y = ops.clip(y, self._array("low", "float32"), self._array("high", "float32"))
         return y if self.conv.factor == 1 else ops.depth_to_space(y, self.conv.factor)
 
@@ -125,18 +129,21 @@ class ExactConv2D(keras.layers.Layer):
         return ops.max(self._array("shifts", "int32"), axis=0)  # [O]
 
 
-class ExactChain(keras.layers.Layer):
-    """Frozen convolutions one after the other, in place of the network that was frozen.
+class ExactNetwork(keras.layers.Layer):
+    """Frozen convolutions in place of the network that was frozen.
 
-    Args: convs: list of `specification.Conv`.
-    Input:  [B, h, w, C], float32, multiples of 2^-20, such as decoded latents.
+    Args:
+        wiring: which tensors they take.
+        convs: list of `specification.Conv`.
+    Input:  [B, h, w, C], float32, multiples of 2^-20, such as decoded latents; or a tuple of them.
     Output: what the last integers mean: means in 1/64, features, or log(sigma) at a table's levels,
-        where rounding cannot move the index that `entropy.gaussian` takes from it.
+        where rounding cannot move the index that `entropy.gaussian` takes from it. A tuple where
+        the wiring has several results.
     """
 
-    def __init__(self, convs: Sequence[specification.Conv], **kwargs: Any):
+    def __init__(self, wiring: Wiring, convs: Sequence[specification.Conv], **kwargs: Any):
         super().__init__(dtype="float32", autocast=False, trainable=False, **kwargs)
-        self.convs = []
+        self.wiring, self.convs = wiring, []
         for conv in convs:
             # The variables' paths say which layer's they are, whoever owns the chain.
             with contextlib.ExitStack() as scopes:
@@ -147,31 +154,43 @@ class ExactChain(keras.layers.Layer):
             self.convs.append(layer)
         self.built = True
 
-    def call(self, x: Tensor) -> Tensor:
-        first, last = self.convs[0], self.convs[-1]
+    def call(self, x: Tensors) -> Tensors:
+        inputs, wiring = x if isinstance(x, (tuple, list)) else (x,), self.wiring
+        tensors = [self._integers(number, each) for number, each in enumerate(inputs)]
+        for conv, source, other in zip(self.convs, wiring.sources, wiring.added, strict=True):
+            tensors.append(conv(tensors[source], None if other is None else tensors[other]))
+        results = tuple(self._mean(number, tensors[number]) for number in wiring.results)
+        return results if len(results) > 1 else results[0]
+
+    def _integers(self, number, x):
+        """Those of an input. The scales are powers of two: nothing is lost before the rounding."""
+        first = self.convs[self.wiring.sources.index(number)]
         most = specification.PROFILES[first.conv.profile].input_max
-        # The scales are powers of two: nothing is lost before the rounding.
-        x = ops.clip(ops.floor(x / first._array("in_scale") + 0.5), -most, most)
-        for conv in self.convs:
-            x = conv(x)
-        return x * last._array("out_scale") + last._array("out_offset")
+        return ops.clip(ops.floor(x / first._array("in_scale") + 0.5), -most, most)
+
+    def _mean(self, number, integers):
+        """What those of a result mean."""
+        last = self.convs[number - self.wiring.inputs]
+        return integers * last._array("out_scale") + last._array("out_offset")
 
 
 class StraightThrough(keras.layers.Layer):
-    """What an `ExactChain` computes, with the gradient of the network that it was made of.
+    """What an `ExactNetwork` computes, with the gradient of the network that it was made of.
 
     Input and output: those of the two, which are of one shape.
     """
 
-    def __init__(self, network: keras.Layer, exact: "ExactChain", **kwargs: Any):
+    def __init__(self, network: keras.Layer, exact: ExactNetwork, **kwargs: Any):
         super().__init__(dtype="float32", autocast=False, **kwargs)
         self.network, self.exact = network, exact
         self.built = True
 
-    def call(self, x: Tensor) -> Tensor:
-        y = self.network(x)
+    def call(self, x: Tensors) -> Tensors:
+        return keras.tree.map_structure(self._with_gradient, self.exact(x), self.network(x))
+
+    def _with_gradient(self, exact, y):
         # The difference is 0 exactly, so that the integers stay what they are.
-        return ops.stop_gradient(self.exact(x)) + (y - ops.stop_gradient(y))
+        return ops.stop_gradient(exact) + (y - ops.stop_gradient(y))
 
 
 def _cast(x, dtype):
@@ -198,10 +217,11 @@ def by_the_specification() -> Iterator[None]:
     """Within it, exact layers called eagerly compute in numpy's integers: slow, and the law."""
     call = ExactConv2D.call
 
-    def specified(layer, x):
+    def specified(layer, x, added=None):
         arrays = {name: ops.convert_to_numpy(array) for name, array in layer.arrays.items()}
         conv = dataclasses.replace(layer.conv, arrays=arrays)
-        return ops.convert_to_tensor(conv.apply(ops.convert_to_numpy(x)).astype(np.float32))
+        integers = [None if t is None else ops.convert_to_numpy(t) for t in (x, added)]
+        return ops.convert_to_tensor(conv.apply(*integers).astype(np.float32))
 
     ExactConv2D.call = specified
     try:
@@ -252,25 +272,14 @@ def freeze(
     Args: profile: an `specification.Profile`.
     Raises: NotFreezable if it was not calibrated, or its weights do not fit.
     """
-    most, convs = profile.input_max, []
-    seen = calibration.inputs.get(id(chain.stages[0][0]))
-    if seen is None:
+    if id(chain.stages[0][0]) not in calibration.inputs:
         raise NotFreezable(f"{chain.attribute} was not used in calibration")
-    # What is decoded stands behind the hyperprior's features.
-    headroom = np.repeat([HEADROOM, *[DECODED_HEADROOM] * (len(chain.blocks) - 1)], chain.blocks)
-    in_scale, blocks = _power_of_two(headroom * seen, most), chain.blocks
-    for number, (layer, slope) in enumerate(chain.stages):
+    sources, convs = chain.wired().sources, []
+    tensors = _inputs(chain, calibration, profile.input_max)
+    outputs = _outputs(chain, calibration, profile.input_max)
+    for (layer, slope), source, output in zip(chain.stages, sources, outputs, strict=True):
         kernel, bias, fields = _convolution(layer)
-        seen = calibration.outputs[id(layer)]
-        if number < len(chain.stages) - 1:
-            # A channel that was silent gets the range of the liveliest: it may wake.
-            seen = np.where(seen > 0, seen, seen.max())
-            limit = np.full(seen.shape, most)
-            output = specification.Meaning(
-                HIDDEN_HEADROOM * seen / most, np.zeros_like(seen), -limit, limit
-            )
-        else:
-            output = _meaning(chain.outputs, seen)
+        in_scale, blocks = tensors[source]
         conv = specification.quantise(
             kernel,
             bias,
@@ -282,8 +291,60 @@ def freeze(
             **fields,
         )
         convs.append(conv)
-        in_scale, blocks = conv.arrays["out_scale"], (len(output.scale),)
+        tensors.append((conv.arrays["out_scale"], (len(output.scale),)))
     return convs
+
+
+def _inputs(chain, calibration, most):
+    """[(what an integer means [C], blocks)] of the network's inputs."""
+    limits = [HEADROOM] * chain.first_decoded + [DECODED_HEADROOM] * len(chain.blocks)
+    found, sources = [], chain.wired().sources
+    for number, blocks in enumerate(chain.blocks_of_inputs()):
+        seen = calibration.inputs[id(chain.stages[sources.index(number)][0])]
+        headroom = np.repeat(limits[: len(blocks)], blocks)
+        limits = limits[len(blocks) :]
+        found.append((_power_of_two(headroom * seen, most), blocks))
+    return found
+
+
+def _outputs(chain, calibration, most):
+    """The `specification.Meaning` of what each stage gives."""
+    wiring, layers = chain.wired(), [layer for layer, _ in chain.stages]
+    seen = dict(enumerate((calibration.outputs[id(each)] for each in layers), wiring.inputs))
+    sums = {k: other for k, other in enumerate(wiring.added, wiring.inputs) if other is not None}
+    for number, other in sums.items():
+        if number in wiring.sources:  # what takes the sum has seen it
+            seen[number] = calibration.inputs[id(layers[wiring.sources.index(number)])]
+        else:
+            seen[number] = seen[number] + seen[other]
+    results = dict(zip(wiring.results, chain.outputs_of_results(), strict=True))
+    found = {k: _hidden(seen[k], most) for k in seen if k not in results}
+    found |= {k: _meaning(outputs, seen[k]) for k, outputs in results.items()}
+    for number, other in sums.items():
+        if number in results:
+            found[number], found[other] = _shared(found[number], seen[other], most)
+        else:
+            found[number] = found[other] = _hidden(np.maximum(seen[number], seen[other]), most)
+    return [found[k] for k in seen]
+
+
+def _hidden(seen, most):
+    """Of integers that the next convolution takes as they are."""
+    # A channel that was silent gets the range of the liveliest: it may wake. If all were, any.
+    seen = np.where(seen > 0, seen, seen.max() or 1.0)
+    limit = np.full(seen.shape, most)
+    return specification.Meaning(HIDDEN_HEADROOM * seen / most, np.zeros_like(seen), -limit, limit)
+
+
+def _shared(result, seen, most):
+    """(of a result that is a sum, of what is added to it, which convolutions take, too)."""
+    if result.offset.any():
+        raise NotFreezable("a sum of two paths is features or means, not log(sigma) at levels")
+    scale = np.maximum(result.scale, _power_of_two(HEADROOM * seen, most))
+    low, high = (np.trunc(end * result.scale / scale) for end in (result.low, result.high))
+    limit = np.full(seen.shape, most)
+    of_result = dataclasses.replace(result, scale=scale, low=low, high=high)
+    return of_result, specification.Meaning(scale, result.offset, -limit, limit)
 
 
 def _power_of_two(seen, most):
@@ -337,7 +398,8 @@ def _convolution(layer):
         bias = np.tile(bias, factor**2)
     else:
         strides = tuple(layer.strides)
-        if not isinstance(layer, DownConv2D) and (layer.padding != "same" or strides != (1, 1)):
+        same = layer.padding == "same" or kernel.shape[:2] == (1, 1)
+        if not isinstance(layer, DownConv2D) and not (same and strides == (1, 1)):
             raise NotFreezable(f"{name} pads in a way that is not supported")
         pads = tuple(((k - 1) // 2, k // 2) for k in kernel.shape[:2])
         if isinstance(layer, DownConv2D):
@@ -347,14 +409,14 @@ def _convolution(layer):
 
 
 def swap(chain: FreezableNetwork, convs: Sequence[specification.Conv]) -> None:
-    """Puts an `ExactChain` of these in the chain's place."""
-    _replace(chain, ExactChain(convs, name=chain.attribute))
+    """Puts an `ExactNetwork` of these in the chain's place."""
+    _replace(chain, ExactNetwork(chain.wired(), convs, name=chain.attribute))
 
 
 def pair(chain: FreezableNetwork, convs: Sequence[specification.Conv]) -> None:
     """As `swap`, of a `StraightThrough` of that chain and the network itself."""
     network = getattr(chain.owner, chain.attribute)
-    _replace(chain, StraightThrough(network, ExactChain(convs, name="exact")))
+    _replace(chain, StraightThrough(network, ExactNetwork(chain.wired(), convs, name="exact")))
 
 
 def _replace(chain, new):

@@ -1,16 +1,18 @@
 """Integer convolutions: the specification that frozen entropy networks obey, in numpy's int64.
 
 A network that feeds the entropy coder must give the same table indexes on every machine. A frozen
-one is a chain of convolutions whose inputs x, weights w and biases b are integers:
+one is made of convolutions whose inputs x, weights w and biases b are integers:
 
     t = sum over blocks of (sum of w x << left of the block) + b
     y = floor(t / 2^shift + 1/2)                      an arithmetic shift with rounding
     y = floor(y slope / 2^slope_bits + 1/2) if y < 0  leaky ReLU, any ratio of integers
+    y = y + a                                         where another path's integers a are added
     y = min(max(y, low), high), then depth to space
 
 Every real scale is folded into the weights, so that only shifts remain, one an output channel.
 Blocks of input channels with unlike ranges (hyper features, decoded latents) have shifts of their
 own. Transposed convolutions are stored as convolutions of their phases with depth to space after.
+Two paths that are added have one scale, so that the sum of integers means the sum.
 
 Between networks stand real numbers that float32 holds exactly, multiples of 2^-20. The first
 convolution of a network takes them to its integers, x = clip(floor(v / in_scale + 1/2)); the last
@@ -74,6 +76,7 @@ MEAN_MAX = 2**21 - 1  # |mu| < 2^15, the limit of symbols
 GRID_BITS = 20  # no number between networks is finer
 SLOPE_BITS = 12
 FLOAT32_MAX = 2**24  # integers below it, and their sums, float32 holds
+LEAKY_MAX = 2**23 - 1  # of |y| and |y slope|
 
 
 @dataclasses.dataclass(eq=False)
@@ -152,8 +155,11 @@ class Conv:
         most = PROFILES[self.profile].input_max
         return np.clip(_shift(fine, right), -most, most)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """Integers [B, h, w, C] to integers [B, h', w', O / factor^2]; the specification."""
+    def apply(self, x: np.ndarray, added: np.ndarray | None = None) -> np.ndarray:
+        """Integers [B, h, w, C] to integers [B, h', w', O / factor^2]; the specification.
+
+        Args: added: those of another path, of the output's shape and scale.
+        """
         kernel = self.arrays["kernel"].astype(np.int64) << self.lefts()
         x = np.pad(np.asarray(x, np.int64), ((0, 0), *self.pads, (0, 0)))
         rows, columns = self.kernel_size
@@ -171,8 +177,11 @@ class Conv:
         limit = leaky_limit(self.slope)
         y = np.clip(y, -limit, limit)
         y = np.where(y < 0, _shift(y * numerator, bits), y)
-        y = np.clip(y, self.arrays["low"], self.arrays["high"])
         factor, (batch, height, width, _) = self.factor, y.shape
+        if added is not None:
+            added = np.asarray(added, np.int64).reshape(batch, height, factor, width, factor, -1)
+            y = y + added.transpose(0, 1, 3, 2, 4, 5).reshape(y.shape)
+        y = np.clip(y, self.arrays["low"], self.arrays["high"])
         y = y.reshape(batch, height, width, factor, factor, -1).transpose(0, 1, 3, 2, 4, 5)
         return y.reshape(batch, factor * height, factor * width, -1)
 
@@ -204,7 +213,9 @@ class Conv:
                 _below(part, FLOAT32_MAX, f"{self.name}: channels {start} to {end}")
         _below(int(total_bound(arrays, self.lefts(), profile).max()), profile.sum_max, self.name)
         for name in ("low", "high"):
-            _below(int(np.abs(arrays[name].astype(np.int64)).max()), FLOAT32_MAX, self.name)
+            reach = int(np.abs(arrays[name].astype(np.int64)).max())
+            # Whichever path of whichever network it is added to.
+            _below(LEAKY_MAX + reach, FLOAT32_MAX, f"{self.name}: added to another path")
 
 
 def total_bound(arrays: dict[str, np.ndarray], lefts: np.ndarray, profile: Profile) -> np.ndarray:
@@ -216,7 +227,7 @@ def total_bound(arrays: dict[str, np.ndarray], lefts: np.ndarray, profile: Profi
 
 def leaky_limit(slope: tuple[int, int]) -> int:
     """What |y| is clipped to before the slope: far beyond any range, and y slope < 2^23."""
-    return (2**23 - 1) // max(slope[0], 1)
+    return LEAKY_MAX // max(slope[0], 1)
 
 
 def _below(value, limit, name):

@@ -85,6 +85,11 @@ class OctaveConv2D(keras.layers.Layer):
             for path in ("high", "low", "high_to_low", "low_to_high")
         }
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Channels of the output at high and at low resolution."""
+        return self.high_filters, self.low_filters
+
     def _copy(self, activation, name):
         if activation is None:
             return keras.layers.Identity(name=name, dtype=self.dtype_policy)

@@ -14,23 +14,24 @@ import dataclasses
 import keras
 from keras import ops
 
+from tfcodec.entropy import chains
 from tfcodec.entropy.chains import FreezableNetwork
 from tfcodec.entropy.density import Density
 from tfcodec.entropy.factorized import Factorized, FactorizedPrior
 from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.entropy.latents.coder import LatentCoder
 from tfcodec.entropy.walk import Part, Prior, State
-from tfcodec.errors import NotFreezable
 from tfcodec.layers import Tensor
 
 STRIDES = {"z2_high": 64, "z2_low": 128, "z_low": 128, "z_high": 64, "y_low": 32, "y_high": 16}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(eq=False)
 class OctaveNetworks:
     """The networks of `OctaveLatents`, Keras layers; (high, low) are pairs of tensors.
 
-    hyper_analysis, hyper_synthesis: (y_high, y_low) to (z_high, z_low), and back to features.
+    hyper_analysis, hyper_synthesis: (y_high, y_low) to (z_high, z_low), and back to features; the
+        synthesis is octave convolutions one after the other, listed as its `stages`.
     means_conv, scales_conv: what is known of y_low to means, and to the other numbers, of y_low.
     y_estimator: what is known of y_high to the numbers of its density.
     top_analysis, top_synthesis: of z2, the same; None for one hyper layer.
@@ -102,7 +103,7 @@ class OctaveLatents(LatentCoder):
         fidelity_share: float = 0.2,
     ):
         super().__init__()
-        self.net, self.hyper_channels = networks, hyper_channels
+        self.net, self.channels, self.hyper_channels = networks, channels, hyper_channels
         self.density, self.z_density = density or GaussianDensity(), GaussianDensity()
         self.fidelity, self.fidelity_share = fidelity, fidelity_share
         self.two_layers = networks.top_analysis is not None
@@ -208,10 +209,53 @@ class OctaveLatents(LatentCoder):
         return {"y_low": state["y_low"]}, self.net.y_estimator(known)
 
     def entropy_chains(self) -> list[FreezableNetwork]:
-        self.density.outputs(1)
-        raise NotFreezable(
-            "its octave convolutions add two paths, which no frozen network does yet"
+        numbers = self.density.outputs(self.channels)
+        means, others = (
+            tuple(numbers[k] for k in places)
+            for places in (self.density.mean_places, self.density.other_places)
         )
+        across = () if self.net.y_across is None else (self.channels,)
+        top = (self.hyper_channels,) if self.two_layers else ()
+        high, low = self.net.hyper_synthesis.stages[-1].widths
+        networks = self._top_chains() if self.two_layers else []
+        networks += [
+            self._pair("hyper_synthesis", "features"),
+            self._network("means_conv", (low // 2, *top), means),
+            self._network("scales_conv", (low // 2, *top), others),
+            self._network("y_estimator", (*across, *top, high), numbers),
+        ]
+        if across:
+            networks.append(self._network("y_across", across, first_decoded=0))
+        return networks
+
+    def _top_chains(self):
+        """Those of the top's parameters, and from them to z."""
+        n = self.hyper_channels
+        high, low = self.net.top_synthesis.stages[-1].widths
+        across = () if self.net.z_across is None else (n,)
+        networks = [
+            # Also the numbers of z_low: no multiple of 1/64 is near a tie between two levels.
+            self._pair("top_synthesis", "mu"),
+            self._network("z_estimator", (*across, high), self.z_density.outputs(n)),
+            self._network("up_means", (low // 2,)),
+            self._network("up_scales", (low // 2,)),
+            self._network("up_features", (high,)),
+        ]
+        return networks + ([self._network("z_across", across)] if across else [])
+
+    def _pair(self, name, kind):
+        layers = getattr(self.net, name).stages
+        stages, wiring = chains.list_octave_stages(layers)
+        outputs = tuple(zip(("features", kind), layers[-1].widths, strict=True))
+        blocks = (self.hyper_channels,) * 2
+        return FreezableNetwork(self.net, name, stages, outputs, blocks, 2, wiring)
+
+    def _network(self, name, blocks, outputs=None, first_decoded=None):
+        """A network of one input and one result, by default features and none of it decoded."""
+        stages = chains.list_stages(getattr(self.net, name))
+        outputs = outputs or (("features", stages[-1][0].filters),)
+        first_decoded = len(blocks) if first_decoded is None else first_decoded
+        return FreezableNetwork(self.net, name, stages, outputs, blocks, first_decoded)
 
     def start_rates(self, y: tuple[Tensor, Tensor]) -> None:
         y_high, y_low = (ops.convert_to_numpy(band).std(axis=(0, 1, 2)) for band in y)

@@ -107,8 +107,7 @@ def dequantised(info: ModelInfo, weights: dict[str, np.ndarray]) -> dict[str, np
     Raises: ModelError if a scale is missing.
     """
     weights = dict(weights)
-    kernels = [name for name in weights if name.endswith("/kernel")]
-    for name in (name for name in kernels if weights[name].dtype == np.int8):
+    for name in [name for name, array in weights.items() if _has_scale(name, array.dtype)]:
         scale = weights.pop(name + SCALE, None)
         if scale is None or scale.shape != weights[name].shape[-1:]:
             raise ModelError(f"{info.path}: the scale of {name} is missing")
@@ -160,8 +159,13 @@ def form_of(info: ModelInfo) -> str:
     """`weights` that store a model as an export stores it that is not frozen."""
     dtypes = {path: place["dtype"] for path, place in info.config["weights"].items()}
     halves = [form for form in ("bfloat16", "float16") if form in dtypes.values()]
-    small = [f"int8:{path}" for path, dtype in dtypes.items() if dtype == "int8"]
+    small = [f"int8:{path}" for path, dtype in dtypes.items() if _has_scale(path, dtype)]
     return ",".join([*(halves or ["float32"]), *small])
+
+
+def _has_scale(path, dtype):
+    """Whether that is a float kernel in integers; a frozen one's integers mean themselves."""
+    return dtype == "int8" and path.endswith("/kernel") and not path.endswith("/exact/kernel")
 
 
 def places(saved_model: str, arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:

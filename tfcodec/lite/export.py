@@ -122,10 +122,11 @@ def _check(info):
             "makes a portable model of one that can be frozen"
         )
     if profile is None or profile.kernel != "float32" or info.config.get("precision") != "float32":
+        known = [p.name for p in specification.PROFILES.values() if p.kernel == "float32"]
         raise ModelError(
             f"{info.name} computes in {info.config.get('precision')} and profile "
             f"{profile.name if profile else info.config['profile']}; LiteRT takes float32 and "
-            f"{specification.DEFAULT_PROFILE}"
+            f"{' or '.join(known)}"
         )
     if not litert.is_installed():
         raise ModelError(f"LiteRT is needed to prove the export: {runtimes.CURES['litert']}")

@@ -234,7 +234,8 @@ def by_the_specification() -> Iterator[None]:
 
 
 class Calibration:
-    """Records the largest absolute value of each channel that enters and leaves convolutions.
+    """Records what enters and leaves convolutions: the largest absolute value of each channel, and
+    the mean of each that enters.
 
     Args: chains: the `FreezableNetwork`s.
     As a context manager it listens to every call of their layers, which must be eager.
@@ -242,7 +243,7 @@ class Calibration:
 
     def __init__(self, chains: Sequence[FreezableNetwork]):
         self._layers = {id(layer) for chain in chains for layer, _ in chain.stages}
-        self.inputs, self.outputs = {}, {}
+        self.inputs, self.outputs, self._sums = {}, {}, {}
         self._slopes = {id(layer): slope for chain in chains for layer, slope in chain.stages}
 
     def __enter__(self):
@@ -257,6 +258,14 @@ class Calibration:
         if id(layer) in self._layers:
             self._take(self.inputs, layer, inputs[0], 1)
             self._take(self.outputs, layer, output, float(self._slopes[id(layer)]))
+            x = np.float64(ops.convert_to_numpy(inputs[0]))
+            total, count = self._sums.get(id(layer), (0.0, 0))
+            self._sums[id(layer)] = total + x.sum((0, 1, 2)), count + x[..., 0].size
+
+    def mean(self, layer: keras.layers.Layer) -> np.ndarray:
+        """Of what entered a convolution, [C]."""
+        total, count = self._sums[id(layer)]
+        return total / count
 
     def _take(self, record, layer, x, slope):
         x = ops.convert_to_numpy(x)
@@ -286,6 +295,7 @@ def freeze(
             in_scale,
             output,
             profile,
+            calibration.mean(layer),
             blocks=blocks,
             slope=specification.slope_ratio(float(slope)),
             **fields,

@@ -286,11 +286,6 @@ def quantise(
 ) -> Conv:
     """The `Conv` nearest to a float convolution.
 
-    What rounding takes from the weights is given back in the bias, for the mean of the input, and
-    so is exact in the long run. (Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization
-    through Weight Equalization and Bias Correction", ICCV 2019.) Without it, flat areas, which are
-    alike everywhere, are off alike.
-
     Args:
         kernel: float [rows, columns, C, O]; bias: float [O].
         in_scale: what an integer of the input means [C].
@@ -306,7 +301,6 @@ def quantise(
     folded = np.float64(kernel) * np.float64(in_scale)[:, None] / scale
     real_bias = (np.float64(bias) - np.tile(np.float64(np.float32(output.offset)), phases)) / scale
 
-    steps = np.float64(mean) / np.float64(in_scale)
     spans = np.split(folded, np.cumsum(blocks)[:-1], axis=2)
     largest = np.stack([np.abs(span).max((0, 1, 2)) for span in spans])  # [blocks, O]
     shifts = _finest_shifts(largest, profile, fields["name"])
@@ -316,8 +310,7 @@ def quantise(
     while True:
         shifts = np.minimum(shifts, most)
         each = shifts[conv.block_of_channels()]
-        rounded = np.rint(folded * 2.0**each)
-        lost = ((folded - rounded * 2.0**-each) * steps[:, None]).sum((0, 1, 2))
+        rounded, lost = _rounded(folded, each, np.float64(mean) / np.float64(in_scale))
         wide_bias = np.rint((real_bias + lost) * 2.0 ** shifts.max(0))
         conv.arrays = {
             "kernel": rounded.astype(profile.weight_type),
@@ -340,6 +333,17 @@ def quantise(
         conv.groups = _groups(conv, profile)
     conv.prove()
     return conv
+
+
+def _rounded(folded, shifts, mean):
+    """(the weights' integers, what rounding took from the sum, in steps of the output, [O]).
+
+    The latter goes into the bias, so that for the mean input nothing is lost (Nagel, van Baalen,
+    Blankevoort, Welling, "Data-Free Quantization through Weight Equalization and Bias Correction",
+    ICCV 2019). Flat areas are alike everywhere, and would be off alike.
+    """
+    rounded = np.rint(folded * 2.0**shifts)
+    return rounded, ((folded - rounded * 2.0**-shifts) * mean[:, None]).sum((0, 1, 2))
 
 
 def _finest_shifts(largest, profile, name):

@@ -18,11 +18,10 @@ from tfcodec.entropy.gaussian import GaussianDensity
 from tfcodec.entropy.latents.coder import LatentCoder
 from tfcodec.entropy.latents.hyperprior import ContextLatents
 from tfcodec.entropy.latents.octave import OctaveLatents
-from tfcodec.entropy.latents.wavefront import WavefrontLatents, WavefrontNetworks
+from tfcodec.entropy.latents.wavefront import WavefrontLatents
 from tfcodec.entropy.mixture import NUMBERS
 from tfcodec.entropy.quadtree import Quadtree
 from tfcodec.layers.depthwise import DepthBlock
-from tfcodec.layers.masked import MaskedConv2D
 from tfcodec.layers.wavelet import Bands
 from tfcodec.layers.weconv import WeConvBlock
 from tfcodec.models import gllmm, icwem, octave
@@ -32,7 +31,6 @@ from tfcodec.models.transforms import (
     compact_features,
     compact_hyper_features,
     compact_slices,
-    estimator,
 )
 
 GAIN_LEVEL = 16.0  # as the presets `block`
@@ -222,12 +220,7 @@ def mixtures(sizes: Sizes, places: tuple[int, ...]) -> CodecModel:
         estimators=sizes.net_widths,
     )
     density = Components(places)
-    numbers = density.numbers * sizes.latents
-    networks = WavefrontNetworks(
-        *gllmm.hyper_transforms(config),
-        MaskedConv2D(2 * sizes.latents, dtype="float32", name="context"),
-        estimator(sizes.net_widths, numbers, config.slope, "estimator", use_bias=True),
-    )
+    networks = gllmm.networks(config, density.numbers, use_bias=True)
     return CodecModel(
         *gllmm.block_transforms(config),
         WavefrontLatents(networks, sizes.latents, sizes.filters, density=density),

@@ -71,20 +71,29 @@ PRESETS = {
 
 def build(cfg: Config | BlockConfig, name: str = "gllmm") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
-    numbers, compact = mixture.NUMBERS * cfg.latents, isinstance(cfg, BlockConfig)
+    compact = isinstance(cfg, BlockConfig)
     transforms = block_transforms(cfg) if compact else (analysis(cfg), synthesis(cfg))
-    networks = WavefrontNetworks(
-        *hyper_transforms(cfg),
-        MaskedConv2D(2 * cfg.latents, dtype="float32", name="context"),
-        estimator(cfg.estimators, numbers, cfg.slope, "estimator", use_bias=compact),
-    )
+    between = networks(cfg, mixture.NUMBERS, use_bias=compact)
     return CodecModel(
         *transforms,
-        WavefrontLatents(networks, cfg.latents, cfg.filters),
+        WavefrontLatents(between, cfg.latents, cfg.filters),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=karhunen_loeve if compact else start,
         name=name,
+    )
+
+
+def networks(cfg: Config | BlockConfig, numbers: int, use_bias: bool) -> WavefrontNetworks:
+    """What `WavefrontLatents` needs.
+
+    Args: numbers: that the estimator emits for a latent; use_bias: of its last layer.
+    """
+    outputs = numbers * cfg.latents
+    return WavefrontNetworks(
+        *hyper_transforms(cfg),
+        MaskedConv2D(2 * cfg.latents, dtype="float32", name="context"),
+        estimator(cfg.estimators, outputs, cfg.slope, "estimator", use_bias=use_bias),
     )
 
 

@@ -35,6 +35,30 @@ def test_the_inverse_reconstructs_along_every_axis(name, scaling, boundary, dtyp
         assert _difference(w.idwt(low, high, axis, **options), x) < TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("boundary", w.BOUNDARIES)
+@pytest.mark.parametrize("name", ALL)
+def test_a_matrix_and_lifting_are_one_transform(name, boundary):
+    """Sides that are not known when a function is traced are lifted."""
+    x, signature = _noise((2, 12, 20, 6), "float64"), [tf.TensorSpec([None] * 4, tf.float64)]
+    for axis in range(1, 4):
+
+        def there(x, axis=axis):
+            return w.dwt(x, axis, name, boundary)
+
+        def back(low, high, axis=axis):
+            return w.idwt(low, high, axis, name, boundary)
+
+        bands = there(x)
+        for band, lifted in zip(bands, tf.function(there, signature)(x), strict=True):
+            assert _difference(band, lifted) < 1e-13
+        assert _difference(back(*bands), tf.function(back, signature * 2)(*bands)) < 1e-13
+
+
+def test_a_signal_of_any_length_is_transformed_along_its_last_axis():
+    x = _noise((2, 100_000))  # as a matrix, 40 GB
+    assert _difference(w.idwt(*w.dwt(x, 1), 1), x) < TOLERANCE["float32"]
+
+
 @pytest.mark.parametrize("height,width", [(8, 8), (24, 40), (16, 56)])
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("name", ALL)

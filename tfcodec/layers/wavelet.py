@@ -20,7 +20,6 @@ second along the height (l low, h high). Haar's of the block [[a, b], [c, d]] ar
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +30,8 @@ from keras import ops
 from tfcodec.layers import Shape, Tensor
 
 BOUNDARIES = ("symmetric", "periodic")
-SHORT = 64  # samples of an axis that is transformed by a matrix; channels are, however many
+# Samples of an axis that is transformed by a matrix: of the last one, the channels, and of others.
+MOST_CHANNELS, SHORT = 1024, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ def dwt(
     if side is not None and side % 2:
         raise ValueError(f"axis {axis} must have an even side. Received: shape {tuple(x.shape)}")
     dtype, x = x.dtype, _widened(x)
-    if _is_short(x, axis, wavelet):
+    if _is_short(side, axis == len(x.shape) - 1, wavelet):
         matrix = _matrix(side, wavelet, boundary, scaling)
         return tuple(ops.split(ops.cast(_along(x, axis, matrix), dtype), 2, axis))
     low, high = _analysed(*_pairs(x, axis), axis, lifting, boundary)
@@ -121,8 +121,9 @@ def idwt(
     """Inverse of `dwt` with the same arguments."""
     lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
     dtype, low, high = low.dtype, _widened(low), _widened(high)
-    if _is_short(low, axis, wavelet):
-        matrix = _matrix(2 * low.shape[axis], wavelet, boundary, scaling, inverse=True)
+    side = None if low.shape[axis] is None else 2 * low.shape[axis]
+    if _is_short(side, axis == len(low.shape) - 1, wavelet):
+        matrix = _matrix(side, wavelet, boundary, scaling, inverse=True)
         both = ops.concatenate([low, high], axis=axis)
         return ops.cast(_along(both, axis, matrix), dtype)
     even, odd = low * (1 / k_low), high * (1 / k_high)
@@ -324,11 +325,11 @@ def _at(axis, index):
     return (slice(None),) * axis + (index,)
 
 
-def _is_short(x, axis, wavelet):
-    if axis == len(x.shape) - 1:
-        return True
-    # Haar's sums and differences cost no more than a matrix.
-    return wavelet != "haar" and (x.shape[axis] or math.inf) <= SHORT
+def _is_short(side, is_last, wavelet):
+    if side is None:
+        return False
+    # Along rows and columns Haar's sums and differences cost no more than a matrix.
+    return side <= MOST_CHANNELS if is_last else wavelet != "haar" and side <= SHORT
 
 
 @functools.cache
@@ -347,8 +348,7 @@ def _along(x, axis, matrix):
     matrix = matrix.astype(keras.backend.standardize_dtype(x.dtype))
     if axis == len(shape) - 1:
         return ops.matmul(x, matrix.T)
-    inner = functools.reduce(operator.mul, shape[axis + 1 :])
-    columns = ops.reshape(x, [-1, shape[axis], inner])
+    columns = ops.reshape(x, [-1, shape[axis], math.prod(shape[axis + 1 :])])
     return ops.reshape(ops.matmul(matrix, columns), shape)
 
 

@@ -33,7 +33,7 @@ from tfcodec.models.transforms import (
     compact_slices,
 )
 
-GAIN_LEVEL = 16.0  # as the presets `block`
+GAIN_LEVEL = 16.0  # as the presets `compact`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,13 +168,13 @@ def mean_scale(sizes: Sizes) -> CodecModel:
 
 
 def octaves(sizes: Sizes, without: tuple[str, ...] = (), fidelity: float = 1.0) -> CodecModel:
-    """Octave convolutions, as preset `block` of octave.
+    """Octave convolutions, as preset `compact` of octave.
 
     Args:
         without: fields of `OctaveNetworks` to leave out.
         fidelity: weight of the information fidelity.
     """
-    config = octave.BlockConfig(
+    config = octave.CompactConfig(
         filters=sizes.filters,
         latents=sizes.latents,
         hyper_filters=compact_features(sizes.filters),
@@ -189,7 +189,7 @@ def octaves(sizes: Sizes, without: tuple[str, ...] = (), fidelity: float = 1.0) 
         OctaveLatents(networks, half, sizes.filters // 2, density, fidelity=fidelity),
         lambdas=LADDER,
         gain_level=GAIN_LEVEL,
-        start=octave.block_start,
+        start=octave.karhunen_loeve,
         name="codec",
     )
 
@@ -207,11 +207,11 @@ ONE_GAUSSIAN, THREE_GAUSSIANS, NINE = (4, 5), tuple(range(9)), tuple(range(NUMBE
 
 
 def mixtures(sizes: Sizes, places: tuple[int, ...]) -> CodecModel:
-    """Concatenated blocks, attention and the wavefront context, as preset `block` of gllmm.
+    """Concatenated blocks, attention and the wavefront context, as preset `compact` of gllmm.
 
     Args: places: see `Components`.
     """
-    config = gllmm.BlockConfig(
+    config = gllmm.CompactConfig(
         width=sizes.width,
         analysis_blocks=sizes.analysis_blocks,
         synthesis_blocks=sizes.synthesis_blocks,
@@ -240,7 +240,7 @@ BLOCKS_FOR_NETWORK, BLOCKS_FOR_ENHANCEMENT = 5, 3
 
 
 def invertible(sizes: Sizes, enhancement: bool, network: bool) -> CodecModel:
-    """Depth blocks and slices, as preset `block` of icwem; where a part of it is missing there are
+    """Depth blocks and slices, as preset `compact` of icwem; where a part of it is missing there are
     further blocks, and a linear chain in place of the network."""
     further = BLOCKS_FOR_NETWORK * (not network) + BLOCKS_FOR_ENHANCEMENT * (not enhancement)
     sizes = dataclasses.replace(

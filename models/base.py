@@ -26,7 +26,6 @@ from tfcodec.entropy.rate import RateMeter
 from tfcodec.entropy.walk import Part, Prior, State, walk
 from tfcodec.layers import Shape, Tensor, Tensors
 from tfcodec.layers.gain import Gain
-from tfcodec.models.transforms import Sum
 
 # Rates of about 0.1 to 1.2 bpp on photographs, even steps in log(lambda).
 LADDER = (0.001, 0.00181, 0.00328, 0.00594, 0.01077, 0.01951, 0.03533, 0.064)
@@ -39,7 +38,7 @@ class CodecModel(keras.Model):
 
     Args:
         analysis, synthesis: picture [B, H, W, 3] in [0, 1] to a float32 tensor or a tuple of them,
-            and back, nominally in [0, 1] and not clipped: Keras layers, or a `Sum` of some.
+            and back, nominally in [0, 1] and not clipped.
         latents: a `LatentCoder`, which codes what the analysis makes.
         lambdas: ladder of Lagrangian weights, lowest rate first; of length 1 for one rate.
         gain_level: see `Gains`.
@@ -52,8 +51,8 @@ class CodecModel(keras.Model):
 
     def __init__(
         self,
-        analysis: keras.layers.Layer | Sum,
-        synthesis: keras.layers.Layer | Sum,
+        analysis: keras.layers.Layer,
+        synthesis: keras.layers.Layer,
         latents: LatentCoder,
         lambdas: Sequence[float] = (0.013,),
         gain_level: float = 1.0,
@@ -67,9 +66,7 @@ class CodecModel(keras.Model):
         super().__init__(**kwargs)
         gains = Gains(lambdas, gain_level, latents.y_names)
         # Keras lists layers, and their variables, in the order in which it sees them.
-        pairs = (t.layers if isinstance(t, Sum) else [t] for t in (analysis, synthesis))
-        layers = [layer for pair in zip(*pairs, strict=True) for layer in pair]
-        layers += [*latents.networks, *([] if pixels is None else [pixels])]
+        layers = [analysis, synthesis, *latents.networks, *([] if pixels is None else [pixels])]
         self.all_layers = [*layers, *gains.layers, *latents.priors]
         self.analysis_transform, self.synthesis_transform = analysis, synthesis
         self.latents, self.gains, self.pixels = latents, gains, pixels

@@ -13,9 +13,8 @@ The latent is rounded as it is, without a mean, and a file is coded in wavefront
 Departures: the scales' form and the sum in logarithms (entropy/mixture.py); the context sees
 rounded latents in training, where theirs are noisy (as Minnen and Singh, ICIP 2020); symbols are
 not bound to an alphabet, so nothing of it is stored, nor a mask of channels; padding is at the
-bottom and right. `n128` (low rates) and `n256` are the paper's; `compact` has fewer channels, with
-gains for a ladder of eight rates, and `block` its concatenated blocks and attention at H/8 between
-linear chains (models/blocks).
+bottom and right. `n128` (low rates) and `n256` are the paper's; `compact` has concatenated blocks
+and attention at H/8 between linear chains (models/blocks), with gains for a ladder of eight rates.
 """
 
 import dataclasses
@@ -47,7 +46,7 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class BlockConfig:
+class CompactConfig:
     width: int = 64  # of the transforms' blocks, at H/8
     analysis_blocks: int = 2
     synthesis_blocks: int = 2
@@ -60,18 +59,15 @@ class BlockConfig:
 
 
 PRESETS = {
-    "compact": Config(
-        filters=48, latents=96, estimators=(256, 384), slope=0.125, lambdas=LADDER, gain_level=4.0
-    ),
-    "block": BlockConfig(),
+    "compact": CompactConfig(),
     "n128": Config(128, 128),
     "n256": Config(256, 256, lambdas=(0.03,)),
 }
 
 
-def build(cfg: Config | BlockConfig, name: str = "gllmm") -> CodecModel:
+def build(cfg: Config | CompactConfig, name: str = "gllmm") -> CodecModel:
     """The codec of a `Config`, weights not yet created."""
-    compact = isinstance(cfg, BlockConfig)
+    compact = isinstance(cfg, CompactConfig)
     transforms = block_transforms(cfg) if compact else (analysis(cfg), synthesis(cfg))
     between = networks(cfg, mixture.NUMBERS, use_bias=compact)
     return CodecModel(
@@ -84,7 +80,7 @@ def build(cfg: Config | BlockConfig, name: str = "gllmm") -> CodecModel:
     )
 
 
-def networks(cfg: Config | BlockConfig, numbers: int, use_bias: bool) -> WavefrontNetworks:
+def networks(cfg: Config | CompactConfig, numbers: int, use_bias: bool) -> WavefrontNetworks:
     """What `WavefrontLatents` needs.
 
     Args: numbers: that the estimator emits for a latent; use_bias: of its last layer.
@@ -97,7 +93,7 @@ def networks(cfg: Config | BlockConfig, numbers: int, use_bias: bool) -> Wavefro
     )
 
 
-def block_transforms(cfg: BlockConfig) -> tuple[BlockAnalysis, BlockSynthesis]:
+def block_transforms(cfg: CompactConfig) -> tuple[BlockAnalysis, BlockSynthesis]:
     """x [B, H, W, 3] to y [B, H/16, W/16, M], and back, from concatenated blocks at H/8."""
     block = partial(ConcatenatedResidualBlock, slope=cfg.slope)
     analysis = [block] * cfg.analysis_blocks + [SimplifiedAttention]

@@ -10,12 +10,11 @@ https://arxiv.org/abs/2108.03690).
 and full resolution: 45,812,770, 59,765,668 and 77,200,166 parameters. The authors' decoder clamps
 v_hat to [0, 1], where v is not confined to that; ours clamps pixels alone.
 
-In `compact` the invertible network does the work of the transforms down to a quarter of the
-picture's sides: two levels that squeeze, each begun at the orthogonal principal components of 2x2
-blocks, between which the couplings predict, the weak ones from the strong and the strong from the
-weak. Encoder and decoder share these weights. Slices are coded with convolutions alone. In `block`
-it goes down to an eighth, by a level that squeezes 4x4 pixels and one that squeezes 2x2, and depth
-blocks follow (models/blocks). At full and half resolution its few channels took most of the time.
+In `compact` the invertible network does the work of the transforms down to an eighth of the
+picture's sides, where depth blocks follow (models/blocks): a level that squeezes 4x4 pixels and one
+that squeezes 2x2, each begun at the orthogonal principal components of its blocks, between which
+the couplings predict, the weak ones from the strong and the strong from the weak. Encoder and
+decoder share these weights. Slices are coded with convolutions alone.
 """
 
 import dataclasses
@@ -35,14 +34,12 @@ from tfcodec.layers.invertible import InvertibleNetwork
 from tfcodec.models import starts, tcm
 from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.blocks import BlockAnalysis, BlockSynthesis, karhunen_loeve
-from tfcodec.models.transforms import ShortcutAnalysis, ShortcutSynthesis, compact_slices
+from tfcodec.models.transforms import compact_slices
 
 # The authors' Lagrangian weights, of MSE and of 1 - MS-SSIM.
 LAMBDAS = (0.0035, 0.0067, 0.013, 0.025, 0.05)
 LAMBDAS_MS_SSIM = (3.0, 8.0, 16.0, 36.0, 64.0)
 KERNEL_SIZES = (5, 5, 3, 3)  # of the couplings, one a level
-# Widths of the compact transforms' stages that stand in for levels of the network, one for one.
-REPLACED = (32, 64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +58,6 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class CompactConfig:
-    filters: int = 32  # of the hyper networks
-    latents: int = 192  # M
-    slices: int = 4
-    hyper_latents: int = 32  # of z
-    enhancement: int = 16  # as in `Config`
-    levels: int = 2  # of the invertible network, each of which halves the sides; at most 2
-    widths: tuple[int, ...] = (60,)  # of the transforms behind it, see `ShortcutTransform`
-    lambdas: tuple[float, ...] = LADDER
-    gain_level: float = 16.0
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockConfig:
     width: int = 96  # of the transforms' blocks, at H/8
     analysis_blocks: int = 2
     synthesis_blocks: int = 3
@@ -90,7 +74,6 @@ class BlockConfig:
 
 PRESETS = {
     "compact": CompactConfig(),
-    "block": BlockConfig(),
     "n64": Config(64),
     "n96": Config(96),
     "n128": Config(128),
@@ -162,10 +145,8 @@ class PixelTransform(keras.layers.Layer):
             x = x @ ops.convert_to_numpy(conv.kernel)
 
 
-def build(cfg: Config | CompactConfig | BlockConfig, name: str = "icwem") -> CodecModel:
+def build(cfg: Config | CompactConfig, name: str = "icwem") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
-    if isinstance(cfg, BlockConfig):
-        return _block(cfg, name)
     return (_compact if isinstance(cfg, CompactConfig) else _authors)(cfg, name)
 
 
@@ -186,26 +167,6 @@ def _authors(cfg, name):
 
 
 def _compact(cfg, name):
-    inside = dict(couplings=2, squeeze=2, centre=0.5, activate=True)
-    pixels = PixelTransform(cfg.enhancement, (3,) * cfg.levels, name="pixels", **inside)
-    widths, options = (*REPLACED[cfg.levels :], *cfg.widths), dict(centre=0.0, blocks=1)
-    group = Group.convolutions(
-        "y", even_slices(cfg.latents, cfg.slices), widths=(48, 32), kernels=(3, 1, 1)
-    )
-    y_stride = 2 ** (cfg.levels + len(widths) + 1)
-    return CodecModel(
-        ShortcutAnalysis(widths, cfg.latents, 3, name="analysis", **options),
-        ShortcutSynthesis(widths, 3 * 4**cfg.levels, name="synthesis", **options),
-        compact_slices(cfg, [group], y_stride),
-        lambdas=cfg.lambdas,
-        gain_level=cfg.gain_level,
-        start=starts.principal,
-        pixels=pixels,
-        name=name,
-    )
-
-
-def _block(cfg, name):
     inside = dict(couplings=1, squeeze=cfg.squeeze, centre=0.5, activate=True)
     pixels = PixelTransform(cfg.enhancement, cfg.kernel_sizes, name="pixels", **inside)
     group = Group.convolutions(

@@ -15,12 +15,11 @@ Corrected against the authors' published script: means and scales of y_low have 
 sigma itself; latents are rounded, not noisy, on their way to the synthesis and to other parts (the
 project's habit, Minnen and Singh, ICIP 2020); padding is at the bottom and right.
 
-Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has fewer channels,
-gains for a ladder of eight rates, a linear chain beside each transform (`LinearAnalysis`) that lets
-it learn fast, and between z2 and an index only convolutions, their sums and leaky ReLUs, so that
-`freeze` takes it (docs/portable.md).
-`block` has octave convolutions in blocks at 1/8 and 1/16 (models/blocks), and is frozen as well.
-`compact-gllmm` models y by mixtures (see entropy/mixture.py).
+Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has octave convolutions
+in blocks at 1/8 and 1/16 between linear chains, which let it learn fast (models/blocks), gains for
+a ladder of eight rates, and between z2 and an index only convolutions, their sums and leaky ReLUs,
+so that `freeze` takes it (docs/portable.md). `compact-gllmm` models y by mixtures (see
+entropy/mixture.py).
 """
 
 import dataclasses
@@ -41,8 +40,8 @@ from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveBlock, OctaveConv2D, OctaveConv2DTranspose
 from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.blocks import BLOCK, PIXELS, change_of_basis, principal_blocks
-from tfcodec.models.starts import principal_pair, principal_start, unit_start
-from tfcodec.models.transforms import Sum, conv, estimator, leaky, sequential, up_conv
+from tfcodec.models.starts import principal_pair, unit_start
+from tfcodec.models.transforms import conv, estimator, leaky, sequential, up_conv
 
 LIKELIHOODS = {"gaussian": GaussianDensity, "gllmm": MixtureDensity}
 
@@ -75,7 +74,6 @@ class Config:
     fidelity_share: float = 0.2
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
-    gdn_order: ClassVar[int] = 2  # of the transforms' GDNs
     up_gdn: ClassVar[bool] = True  # GDNs in the up-sampling of the top, as the authors
 
     @property
@@ -88,33 +86,8 @@ class Config:
 class CompactConfig:
     """Fields are `Config`'s but for:
 
-    latents: channels of y, both resolutions together.
-    linear: widths of the linear chain beside the transforms at 1/2, 1/4, 1/8.
-    """
-
-    filters: int = 64
-    latents: int = 192
-    hyper_filters: int = 96
-    estimators: tuple[int, ...] = (96, 96)
-    cross_kernel_size: int = 3
-    linear: tuple[int, ...] = (12, 48, 96)
-    slope: float = 0.125
-    likelihood: str = "gaussian"
-    cross_resolution: bool = True
-    hyper_layers: int = 2
-    fidelity: float = 1.0
-    fidelity_share: float = 0.2
-    lambdas: tuple[float, ...] = LADDER
-    gain_level: float = 16.0
-    gdn_order: ClassVar[int] = 1
-    up_gdn: ClassVar[bool] = False  # leaky ReLUs
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockConfig:
-    """Fields are `Config`'s but for:
-
     width: of the transforms' blocks, both resolutions together, at 1/8 and 1/16.
+    latents: channels of y, both resolutions together.
     """
 
     width: int = 128
@@ -138,14 +111,13 @@ class BlockConfig:
 
 PRESETS = {
     "compact": CompactConfig(),
-    "block": BlockConfig(),
     "compact-gllmm": CompactConfig(likelihood="gllmm", latents=128),
     "n256": Config(256),
     "n448": Config(448),
 }
 
 
-def build(cfg: Config | CompactConfig | BlockConfig, name: str = "octave") -> CodecModel:
+def build(cfg: Config | CompactConfig, name: str = "octave") -> CodecModel:
     """The codec of a configuration, weights not yet created.
 
     Raises: ValueError for a configuration that no codec has.
@@ -157,32 +129,25 @@ def build(cfg: Config | CompactConfig | BlockConfig, name: str = "octave") -> Co
         )
     if cfg.hyper_layers not in (1, 2):
         raise ValueError(f"`hyper_layers` must be 1 or 2. Received: {cfg.hyper_layers}")
-    compact = isinstance(cfg, (BlockConfig, CompactConfig))
+    compact = isinstance(cfg, CompactConfig)
     density, half = LIKELIHOODS[cfg.likelihood](), cfg.latents // 2
-    if isinstance(cfg, BlockConfig):
+    if compact:
         analysis = OctaveAnalysis(cfg.width, cfg.analysis_blocks, cfg.latents, name="analysis")
         synthesis = OctaveSynthesis(cfg.width, cfg.synthesis_blocks, half, name="synthesis")
     else:
         analysis, synthesis = transforms(cfg)
-    if isinstance(cfg, CompactConfig):
-        analysis = Sum(analysis, LinearAnalysis(cfg.linear, half, name="linear"))
-        synthesis = Sum(synthesis, LinearSynthesis(cfg.linear, half, name="inverse_linear"))
     between = networks(cfg, density, use_bias=compact)
     fidelity = dict(fidelity=cfg.fidelity, fidelity_share=cfg.fidelity_share)
     latents = OctaveLatents(between, half, cfg.filters // 2, density, **fidelity)
-    if isinstance(cfg, BlockConfig):
-        start = block_start
-    else:
-        start = linear_start if compact else unit_variance
+    start = karhunen_loeve if compact else unit_variance
     return CodecModel(analysis, synthesis, latents, cfg.lambdas, cfg.gain_level, start, name=name)
 
 
-def transforms(cfg: Config | CompactConfig) -> tuple["PairSequential", "PairSequential"]:
+def transforms(cfg: Config) -> tuple["PairSequential", "PairSequential"]:
     """(analysis, synthesis): the picture to (y_high, y_low) and back."""
-    gdn = partial(GDN, order=cfg.gdn_order)
     options = dict(kernel_size=5, strides=2, cross_kernel_size=min(cfg.cross_kernel_size, 5))
-    down = partial(OctaveConv2D, cfg.filters, activation=gdn(), **options)
-    up = partial(OctaveConv2DTranspose, cfg.filters, activation=gdn(inverse=True), **options)
+    down = partial(OctaveConv2D, cfg.filters, activation=GDN(), **options)
+    up = partial(OctaveConv2DTranspose, cfg.filters, activation=GDN(inverse=True), **options)
     # The latents and the picture are float32 under any policy.
     to_y = partial(OctaveConv2D, cfg.latents, dtype="float32", **options)
     to_x = partial(OctaveConv2DTranspose, 3, low_ratio=0, dtype="float32", **options)
@@ -258,56 +223,38 @@ class PairSequential(keras.layers.Layer):
 
 
 class LinearAnalysis(keras.layers.Layer):
-    """Linear chain of 2x2 convolutions from pictures [B, H, W, 3] to (y_high, y_low).
+    """Linear chain of 2x2 convolutions from [B, h, w, C] to (y_high, y_low).
 
-    Some channels at 1/16, a quarter as many as y_high's, become y_low by one more convolution: at
+    Some channels at h/2, a quarter as many as y_high's, become y_low by one more convolution: at
     the start those of the largest variance. The others are y_high.
 
-    Args: widths: channels at 1/2, 1/4, 1/8. channels: of each latent, a multiple of 4.
+    Args: channels: of each latent, a multiple of 4.
     """
 
-    def __init__(self, widths: tuple[int, ...], channels: int, centre: float = 0.5, **kwargs: Any):
+    def __init__(self, channels: int, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
-        self.centre, self.leading = centre, channels // 4
-        filters = (*widths, channels + self.leading, channels)
-        *self.shortcuts, self.low = (
-            DownConv2D(f, 2, use_bias=False, dtype="float32", name=f"shortcut{k}")
-            for k, f in enumerate(filters)
-        )
+        self.leading = channels // 4
+        down = partial(DownConv2D, kernel_size=2, use_bias=False, dtype="float32")
+        self.high = down(channels + self.leading, name="high")
+        self.low = down(channels, name="low")
 
     def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = x - self.centre
-        for shortcut in self.shortcuts:
-            x = shortcut(x)
-        leading, high = ops.split(x, [self.leading], axis=-1)
+        leading, high = ops.split(self.high(x), [self.leading], axis=-1)
         return high, self.low(leading)
 
 
 class LinearSynthesis(keras.layers.Layer):
-    """(y_high, y_low) to pictures: `LinearAnalysis` mirrored. Arguments as there."""
+    """(y_high, y_low) to [B, h, w, outputs]: `LinearAnalysis` mirrored."""
 
-    def __init__(
-        self,
-        widths: tuple[int, ...],
-        channels: int,
-        centre: float = 0.5,
-        outputs: int = 3,
-        **kwargs: Any,
-    ):
+    def __init__(self, channels: int, outputs: int, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
-        self.centre = centre
-        filters = (channels // 4, *widths[::-1], outputs)
-        self.low, *self.shortcuts = (
-            SubpixelConv2D(f, 1, use_bias=False, dtype="float32", name=f"shortcut{k}")
-            for k, f in enumerate(filters)
-        )
+        up = partial(SubpixelConv2D, kernel_size=1, use_bias=False, dtype="float32")
+        self.low = up(channels // 4, name="low")
+        self.high = up(outputs, name="high")
 
     def call(self, y: tuple[Tensor, Tensor]) -> Tensor:
         high, low = y
-        x = ops.concatenate([self.low(low), high], axis=-1)
-        for shortcut in self.shortcuts:
-            x = shortcut(x)
-        return x + self.centre
+        return self.high(ops.concatenate([self.low(low), high], axis=-1))
 
 
 class OctaveAnalysis(keras.layers.Layer):
@@ -326,7 +273,7 @@ class OctaveAnalysis(keras.layers.Layer):
         self.blocks = [OctaveBlock(width, dtype=policy, name=f"block{k}") for k in range(blocks)]
         options = dict(strides=2, cross_kernel_size=3, dtype="float32")
         self.down = OctaveConv2D(latents, 3, name="down", **options)
-        self.linear = LinearAnalysis((), latents // 2, 0.0, name="linear")
+        self.linear = LinearAnalysis(latents // 2, name="linear")
 
     def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
         p = self.pca(ops.space_to_depth(x - 0.5, BLOCK))
@@ -345,7 +292,7 @@ class OctaveSynthesis(keras.layers.Layer):
     def __init__(self, width: int, blocks: int, channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         policy = self.dtype_policy
-        self.linear = LinearSynthesis((), channels, 0.0, PIXELS, name="linear")
+        self.linear = LinearSynthesis(channels, PIXELS, name="linear")
         self.up = OctaveConv2DTranspose(width, 3, 2, dtype=policy, name="up")
         self.blocks = [OctaveBlock(width, dtype=policy, name=f"block{k}") for k in range(blocks)]
         self.head = OctaveConv2D(
@@ -361,13 +308,13 @@ class OctaveSynthesis(keras.layers.Layer):
         return ops.depth_to_space(self.pca(p), BLOCK) + 0.5
 
 
-def block_start(model: CodecModel, x: np.ndarray) -> None:
+def karhunen_loeve(model: CodecModel, x: np.ndarray) -> None:
     """As `blocks.karhunen_loeve`, of both resolutions; x: as there."""
     analysis, synthesis = model.analysis_transform, model.synthesis_transform
     components = principal_blocks(analysis, synthesis, x)
     linear, inverse = analysis.linear, synthesis.linear
-    leading = principal_start(linear, inverse, components)[..., : linear.leading]
-    principal_pair(linear.low, inverse.low, leading)
+    chain = principal_pair(linear.high, inverse.high, components)
+    principal_pair(linear.low, inverse.low, chain[..., : linear.leading])
     for layer in (analysis.down, synthesis.head):
         for path in (layer.high, layer.low):
             path.kernel.assign(ops.zeros_like(path.kernel))
@@ -381,18 +328,3 @@ def unit_variance(model: CodecModel, x: np.ndarray) -> None:
     for path in (last.high, last.up):
         path.kernel.assign(0.18 * path.kernel)  # together, pictures around 1/2
     last.high.bias.assign(np.full([3], 0.5, np.float32))
-
-
-def linear_start(model: CodecModel, x: np.ndarray) -> None:
-    """The linear chains at the principal components of pictures, the octave layers silent: they
-    learn what to add to it. Then the rates."""
-    analysis, linear = model.analysis_transform.layers
-    synthesis, inverse_linear = model.synthesis_transform.layers
-    unit_start(analysis, x)
-    leading = principal_start(linear, inverse_linear, x)[..., : linear.leading]
-    principal_pair(linear.low, inverse_linear.low, leading)
-    unit_start(synthesis, linear(x))
-    for stage in (analysis.stages[-1], synthesis.stages[-1]):
-        for path in (stage.high, stage.low):
-            path.kernel.assign(ops.zeros_like(path.kernel))
-    model.start_rates(x)

@@ -66,25 +66,6 @@ def balle_synthesis(filters: int) -> keras.Sequential:
     return sequential([*stage, *stage, *stage, last], name="synthesis")
 
 
-class Sum:
-    """Transforms side by side whose outputs, tensors or pairs of them, are added.
-
-    Args: layers: Keras layers, the main one first.
-    """
-
-    def __init__(self, *layers: keras.layers.Layer):
-        self.layers = layers
-
-    def __call__(self, x: Tensors) -> Tensors:
-        first, *others = (layer(x) for layer in self.layers)
-        for other in others:
-            if isinstance(first, (tuple, list)):
-                first = tuple(a + b for a, b in zip(first, other, strict=True))
-            else:
-                first = first + other
-        return first
-
-
 @dataclasses.dataclass(frozen=True)
 class Inside:
     """What a `ShortcutTransform` has inside.

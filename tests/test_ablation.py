@@ -128,17 +128,17 @@ def test_the_variants_of_a_family_cost_about_the_same(family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "model,family,name",
+    "model,preset,family,name",
     [
-        ("weconvene", "wavelet", "WeConv, WeChARM; Haar"),
-        ("weconvene3d", "wavelet", "3DM-WeConv, 3DWeChARM; 9/7"),
-        ("octave", "octave", "octave"),
-        ("gllmm", "gllmm", "three Gaussians, three Laplacians, three logistics"),
+        ("weconvene", "block", "wavelet", "WeConv, WeChARM; Haar"),
+        ("weconvene3d", "block", "wavelet", "3DM-WeConv, 3DWeChARM; 9/7"),
+        ("octave", "compact", "octave", "octave"),
+        ("gllmm", "compact", "gllmm", "three Gaussians, three Laplacians, three logistics"),
     ],
 )
-def test_the_whole_variants_are_the_presets(model, family, name):
+def test_the_whole_variants_are_the_presets(model, preset, family, name):
     ours = FAMILIES[family].variants[name](FAMILIES[family].sizes).build_weights()
-    theirs = models.build(model, "block").build_weights()
+    theirs = models.build(model, preset).build_weights()
     weights = [
         {v.path.partition("/")[2]: tuple(v.shape) for v in codec.variables}
         for codec in (ours, theirs)

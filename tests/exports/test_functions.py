@@ -19,8 +19,8 @@ RUNG = np.float32([1.5])
 # One step and many, latents of two resolutions, loops inside functions, wavefronts.
 TINY = (("bmshj2018", "factorized-compact"), ("mbt2018_mean", "compact"), ("quad", "small"))
 SMALL = {
-    "octave": {"filters": 8, "hyper_filters": 12, "estimators": (10, 10), "likelihood": "gllmm"},
-    "gllmm": {"filters": 8, "latents": 6, "estimators": (12, 16)},
+    "octave": {**tiny_exports.TINY_OCTAVE, "likelihood": "gllmm"},
+    "gllmm": {**tiny_exports.BLOCKS, "filters": 8, "latents": 6, "estimators": (12, 16)},
 }
 
 

@@ -14,6 +14,7 @@ from tfcodec.exports import loaded, tiles, write
 
 # The systems, narrow: convolutions, wavelets, windows, pairs of latents, gates; small and large.
 NARROW = {"filters": 8, "latents": 12}
+BLOCKS = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1}
 COMPACT = {**NARROW, "widths": (8, 8, 8)}
 KINDS = {
     ("mbt2018_mean", "compact"): COMPACT,
@@ -23,10 +24,11 @@ KINDS = {
     ("tcm", "compact"): {**COMPACT, "widths": (16, 16, 16)},
     ("tcm", "n64"): {"filters": 32, "latents": 10},
     ("octave", "compact"): {
-        **{"filters": 8, "hyper_filters": 8, "estimators": (8,)},
+        **{**BLOCKS, "filters": 8, "latents": 16, "hyper_filters": 8, "estimators": (8,)},
         "hyper_layers": 1,  # as good as two: neither lies between a picture and y
     },
-    ("gllmm", "compact"): {"filters": 8, "latents": 8, "estimators": (8,)},
+    ("gllmm", "compact"): {**BLOCKS, "filters": 8, "latents": 8, "estimators": (8,)},
+    ("icwem", "compact"): {**BLOCKS, "filters": 8, "latents": 12, "enhancement": 4},
 }
 SLOW = (("weconvene3d", "compact"), ("tcm", "n64"))  # eager layers by the hundred
 

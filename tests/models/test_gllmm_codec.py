@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from harness import gradients
+from tiny_exports import BLOCKS
 
 from tfcodec import codec, models, pictures
 from tfcodec.coding import wavefront
@@ -15,7 +16,7 @@ from tfcodec.entropy.walk import walk
 from tfcodec.exports import write
 from tfcodec.training import losses
 
-TINY = {"filters": 8, "latents": 6, "estimators": (12, 16)}
+TINY = {**BLOCKS, "filters": 8, "latents": 6, "estimators": (12, 16)}
 SIZES = [(1, 1), (97, 131), (200, 64)]
 
 
@@ -26,8 +27,11 @@ def tiny():
     model = models.module("gllmm").build(config, name="gllmm").build_weights()
     for kernel in (model.latents.context.kernel, model.latents.hyper_synthesis.weights[-2]):
         kernel.assign(3 * kernel.numpy())  # parameters that differ from place to place
-    for last in (model.analysis_transform.layers[-2], model.latents.hyper_analysis.layers[-1]):
-        last.kernel.assign(0.15 * last.kernel.numpy())  # latents that the priors expect
+    for last in (model.analysis_transform.down, model.synthesis_transform.head):  # at zero
+        kernel = last.kernel
+        kernel.assign_add(np.random.default_rng(0).normal(0, 0.05, kernel.shape))
+    last = model.latents.hyper_analysis.layers[-1]
+    last.kernel.assign(0.15 * last.kernel.numpy())  # latents that the priors expect
     return model, config
 
 

@@ -55,9 +55,9 @@ BLOCKS = [
     ("quad", "small", {"width": 16, "latents": 64}),
     ("weconvene", "block", {"width": 16, "latents": 24}),
     pytest.param("weconvene3d", "block", {"width": 16, "latents": 24}, marks=pytest.mark.slow),
-    pytest.param("icwem", "block", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
-    pytest.param("octave", "block", {"width": 16, "latents": 128}, marks=pytest.mark.slow),
-    pytest.param("gllmm", "block", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
+    pytest.param("icwem", "compact", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
+    pytest.param("octave", "compact", {"width": 16, "latents": 128}, marks=pytest.mark.slow),
+    pytest.param("gllmm", "compact", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
 ]
 
 

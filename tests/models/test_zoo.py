@@ -256,11 +256,6 @@ OCTAVE = {"filters": 64, "linear": [], "cross_kernel_size": 0, "gdn_order": 2, "
         ("ms2020", {"widths": [24], "wavelet": ""}, ms2020.CompactConfig(widths=(24,))),
         ("tcm", {**PAPERS, "filters": 64}, tcm.Config(64)),
         ("octave", {**OCTAVE, "latents": 0}, octave.Config(64)),
-        (
-            "octave",
-            {**OCTAVE, "latents": 80, "linear": [8], "gdn_order": 1, "up_gdn": False},
-            octave.CompactConfig(latents=80, linear=(8,)),
-        ),
     ],
 )
 def test_configurations_of_before_classes_of_their_own_are_read(name, fields, expected):

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow  # loops over questions, traced; test_mixtures.py 
 
 MAX_PIXELS = 128 * 256
 SMALL = {
-    "octave": {"filters": 8, "hyper_filters": 12, "estimators": (10, 10), "likelihood": "gllmm"},
-    "gllmm": {"filters": 8, "latents": 6, "estimators": (12, 16)},
+    "octave": {**tiny_exports.TINY_OCTAVE, "likelihood": "gllmm"},
+    "gllmm": {**tiny_exports.BLOCKS, "filters": 8, "latents": 6, "estimators": (12, 16)},
 }
 
 

@@ -240,8 +240,8 @@ BLOCKS_FOR_NETWORK, BLOCKS_FOR_ENHANCEMENT = 5, 3
 
 
 def invertible(sizes: Sizes, enhancement: bool, network: bool) -> CodecModel:
-    """Depth blocks and slices, as preset `compact` of icwem; where a part of it is missing there are
-    further blocks, and a linear chain in place of the network."""
+    """Depth blocks and slices, as preset `compact` of icwem; where a part of it is missing there
+    are further blocks, and a linear chain in place of the network."""
     further = BLOCKS_FOR_NETWORK * (not network) + BLOCKS_FOR_ENHANCEMENT * (not enhancement)
     sizes = dataclasses.replace(
         sizes,

@@ -15,11 +15,11 @@ Corrected against the authors' published script: means and scales of y_low have 
 sigma itself; latents are rounded, not noisy, on their way to the synthesis and to other parts (the
 project's habit, Minnen and Singh, ICIP 2020); padding is at the bottom and right.
 
-Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has octave convolutions
-in blocks at 1/8 and 1/16 between linear chains, which let it learn fast (models/blocks), gains for
-a ladder of eight rates, and between z2 and an index only convolutions, their sums and leaky ReLUs,
-so that `freeze` takes it (docs/portable.md). `compact-gllmm` models y by mixtures (see
-entropy/mixture.py).
+Presets `n256` (low rates) and `n448` (high rates) are the paper's; `compact` has octave
+convolutions in blocks at 1/8 and 1/16 between linear chains, which let it learn fast
+(models/blocks), gains for a ladder of eight rates, and between z2 and an index only convolutions,
+their sums and leaky ReLUs, so that `freeze` takes it (docs/portable.md). `compact-gllmm` models y
+by mixtures (see entropy/mixture.py).
 """
 
 import dataclasses

@@ -16,15 +16,21 @@ from tfcodec.layers import Tensor, Tensors
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D
 from tfcodec.layers.watch import watching
 from tfcodec.models.base import CodecModel
+from tfcodec.models.transforms import CENTRE
 
 
 def principal(model: CodecModel, x: np.ndarray) -> None:
-    """The linear chains of `ShortcutAnalysis` and its synthesis, then the rates."""
-    if model.pixels is not None:
-        model.pixels.principal_start(x)
-        principal_start(model.analysis_transform, model.synthesis_transform, model.pixels(x))
-    else:
-        principal_start(model.analysis_transform, model.synthesis_transform, x)
+    """Sets the linear chains of `ShortcutAnalysis` and its synthesis to the principal components of
+    pictures, stage by stage; then the rates.
+
+    Each stage takes 2x2 blocks of the one before it onto their leading components; the synthesis
+    gets the transposes, so that together they are a projection. Channels beyond the size of a block
+    start at zero.
+    """
+    linear = np.float32(x) - CENTRE
+    shortcuts = model.analysis_transform.shortcuts, model.synthesis_transform.shortcuts[::-1]
+    for down, up in zip(*shortcuts, strict=True):
+        linear = principal_pair(down, up, linear)
     model.start_rates(x)
 
 
@@ -40,31 +46,14 @@ def fan_in(model: CodecModel, x: np.ndarray) -> None:
             variable.assign(variable * np.float32(np.sqrt((inputs + outputs) / (6 * inputs))))
 
 
-def principal_start(
-    analysis: keras.layers.Layer, synthesis: keras.layers.Layer, x: Tensor
-) -> np.ndarray:
-    """Sets the linear chains to the principal components of pictures, stage by stage.
-
-    Each stage takes 2x2 blocks of the one before it onto their leading components; the synthesis
-    gets the transposes, so that together they are a projection. Channels beyond the size of a block
-    start at zero.
+def principal_pair(down: DownConv2D, up: SubpixelConv2D, x: Tensor) -> np.ndarray:
+    """One stage of linear chains, as `principal` sets them.
 
     Args:
-        analysis, synthesis: a built `ShortcutAnalysis` and its `ShortcutSynthesis`.
-        x: float32 [B, H, W, C], what the analysis takes, sides multiples of 2^s; some 100 crops of
-            pictures are enough.
-    Returns: the analysis's linear chain of x, float32 [B, H/2^s, W/2^s, latents].
-    """
-    linear = np.float32(x) - analysis.centre
-    for down, up in zip(analysis.shortcuts, synthesis.shortcuts[::-1], strict=True):
-        linear = principal_pair(down, up, linear)
-    return linear
-
-
-def principal_pair(down: DownConv2D, up: SubpixelConv2D, x: Tensor) -> np.ndarray:
-    """As `principal_start` of one stage: x [B, H, W, C] to its components [B, H/s, W/s, filters].
-
-    Args: down: an s x s `DownConv2D` of stride s; up: the 1x1 `SubpixelConv2D` that undoes it.
+        down: an s x s `DownConv2D` of stride s.
+        up: the 1x1 `SubpixelConv2D` that undoes it.
+        x: float32 [B, H, W, C], what `down` takes, of pictures.
+    Returns: what `down` makes of x, float32 [B, H/s, W/s, filters].
     """
     side = up.factor
     if side > 1:

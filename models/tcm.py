@@ -96,7 +96,7 @@ def swin_slices(cfg: Sliced) -> ContextLatents:
 
 
 def _compact(cfg, name):
-    options = dict(blocks=2, attention=True)  # windows of 8 at H/8
+    options = dict(blocks=2)  # windows of 8 at H/8
     group = Group.convolutions("y", even_slices(cfg.latents, cfg.slices), widths=(96, 64))
     y_stride = 2 ** (len(cfg.widths) + 1)
     return CodecModel(

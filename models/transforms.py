@@ -24,12 +24,13 @@ from keras import ops
 
 from tfcodec.entropy.channelwise import ChARM, Group
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
-from tfcodec.layers import Tensor, Tensors
+from tfcodec.layers import Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
-from tfcodec.layers.residual import ResidualBlock
 from tfcodec.layers.tcm import TCMBlock
 from tfcodec.layers.weconv import wavelet_conv
+
+CENTRE = 0.5  # what is subtracted from pictures and added to them
 
 
 class Sizes(Protocol):
@@ -70,18 +71,14 @@ def balle_synthesis(filters: int) -> keras.Sequential:
 class Inside:
     """What a `ShortcutTransform` has inside.
 
-    centre: what is subtracted from pictures and added to them, 0.5 for pixels.
-    blocks: residual blocks at the coarsest of the widths.
+    blocks: `TCMBlock`s at the coarsest of the widths, alternately shifted.
     wavelet: a wavelet convolution in place of each GDN (WeConvene), or "none".
     levels: of the wavelet, see `weconv.wavelet_conv`.
-    attention: `TCMBlock`s in place of residual blocks, alternately shifted.
     """
 
-    centre: float = 0.5
     blocks: int = 0
     wavelet: str = "none"
     levels: int | None = None
-    attention: bool = False
 
 
 class ShortcutTransform(keras.layers.Layer):
@@ -110,11 +107,10 @@ class ShortcutTransform(keras.layers.Layer):
         inside = Inside(**{name: options.pop(name) for name in names if name in options})
         super().__init__(**options)
         self.arguments, self.inside, self.widths = arguments, inside, tuple(widths)
-        self.centre = inside.centre
-        inner = len(filters) - 1
+        policy, inner = self.dtype_policy, len(filters) - 1
         # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
         # tell 254 from 255.
-        dtypes = [self.dtype_policy] * inner + ["float32"]
+        dtypes = [policy] * inner + ["float32"]
         starts = ["glorot_uniform"] * inner + ["zeros"]
         self.convs = [
             conv(f, kernel_initializer=s, dtype=d, name=f"conv{k}")
@@ -131,11 +127,10 @@ class ShortcutTransform(keras.layers.Layer):
             for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
         ]
         self.norms = [
-            _normalization(f, inside, norm, self.dtype_policy, k)
-            for k, f in enumerate(filters[:-1])
+            _normalization(f, inside, norm, policy, k) for k, f in enumerate(filters[:-1])
         ]
         self.refine = [
-            _refinement(self.widths[-1], inside.attention, self.dtype_policy, k)
+            TCMBlock(16, shifted=k % 2 == 1, aligned=True, dtype=policy, name=f"block{k}")
             for k in range(inside.blocks)
         ]
 
@@ -176,7 +171,7 @@ class ShortcutAnalysis(ShortcutTransform):
         super().__init__(conv, shortcut, (*widths, latents), "gdn", arguments, widths, **options)
 
     def call(self, x: Tensor) -> Tensor:
-        x = linear = x - self.centre
+        x = linear = x - CENTRE
         for k, _ in enumerate(self.norms):
             x, linear = self.stage(k, x, linear)
         y, _ = self.stage(len(self.norms), self.apply_blocks(x), linear)
@@ -204,7 +199,7 @@ class ShortcutSynthesis(ShortcutTransform):
         x = self.apply_blocks(x)
         for k in range(1, len(self.convs)):
             x, linear = self.stage(k, x, linear)
-        return x + self.centre
+        return x + CENTRE
 
 
 def _normalization(filters, inside, norm, policy, k):
@@ -215,13 +210,6 @@ def _normalization(filters, inside, norm, policy, k):
     options = dict(high_kernel=1, order=1, aligned=True)
     name, wavelet, levels = f"weconv{k}", inside.wavelet, inside.levels
     return wavelet_conv(filters, wavelet, levels, norm, policy, name, **options)
-
-
-def _refinement(filters, attention, policy, k):
-    name = f"block{k}"
-    if attention:
-        return TCMBlock(16, shifted=k % 2 == 1, aligned=True, dtype=policy, name=name)
-    return ResidualBlock(filters, slope=0.125, dtype=policy, name=name)
 
 
 # Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32

@@ -137,7 +137,7 @@ def wavelet_bands(sizes: Sizes) -> CodecModel:
 
 
 def weconvene(sizes: Sizes, name: str) -> CodecModel:
-    """Blocks and entropy model in the wavelet domain, as preset `block` of weconvene."""
+    """Blocks and entropy model in the wavelet domain, as preset `compact` of weconvene."""
     return wavelet(sizes, partial(WeConvBlock, wavelet=name), Bands(name, name="bands"))
 
 

@@ -8,8 +8,8 @@ Resampling blocks convolve in the domain of a wavelet transform (WeConv), and so
 model code (WeChARM): slices of the low band first, then slices of the three high bands, given the
 low one. `n128` is the authors' model, Haar, five slices each, without the convolutions that it has
 and never uses: 106,704,396 parameters. As there, its high slices do not respect the bands. In
-`compact` each band is a slice, high bands have 1x1 kernels, and slices are coded with convolutions
-alone. `block` is the same around transforms of `layers.weconv.WeConvBlock`s at H/8 (models/blocks).
+`compact` each band is a slice, slices are coded with convolutions alone, and the transforms are
+`layers.weconv.WeConvBlock`s at H/8 between linear chains (models/blocks).
 """
 
 import dataclasses
@@ -27,13 +27,7 @@ from tfcodec.layers.weconv import WeConvBlock, WeConvDown, WeConvUp
 from tfcodec.models import starts
 from tfcodec.models.base import LADDER, CodecModel
 from tfcodec.models.blocks import BlockAnalysis, BlockSynthesis, karhunen_loeve
-from tfcodec.models.transforms import (
-    ShortcutAnalysis,
-    ShortcutSynthesis,
-    Sizes,
-    compact_slices,
-    sequential,
-)
+from tfcodec.models.transforms import Sizes, compact_slices, sequential
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +47,6 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class CompactConfig:
-    filters: int = 48  # of the hyper networks
-    latents: int = 48  # M, as in `Config`
-    low_slices: int = 3
-    high_slices: int = 3
-    hyper_latents: int = 48  # of z
-    wavelet: str = "haar"  # or "5/3", "9/7"
-    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
-    widths: tuple[int, ...] = (24, 72)  # of the transforms, see `ShortcutTransform`
-    lambdas: tuple[float, ...] = LADDER
-    gain_level: float = 8.0
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockConfig:
     width: int = 96  # of the transforms' blocks, at H/8
     analysis_blocks: int = 3
     synthesis_blocks: int = 4
@@ -81,21 +61,20 @@ class BlockConfig:
     gain_level: float = 16.0
 
 
-PRESETS = {"compact": CompactConfig(), "block": BlockConfig(), "n128": Config()}
+PRESETS = {"compact": CompactConfig(), "n128": Config()}
 
 
-def build(cfg: Config | CompactConfig | BlockConfig, name: str = "weconvene") -> CodecModel:
+def build(cfg: Config | CompactConfig, name: str = "weconvene") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     low = even_slices(cfg.latents, cfg.low_slices)
     high = even_slices(3 * cfg.latents, cfg.high_slices)
     bands, after = Bands(cfg.wavelet, name="bands"), dict(given=("low",), widths=cfg.slice_widths)
-    if isinstance(cfg, (CompactConfig, BlockConfig)):
+    if isinstance(cfg, CompactConfig):
         groups = [
             Group.convolutions("low", low, widths=cfg.slice_widths),
             Group.convolutions("high", high, kernels=(3, 1, 1), **after),
         ]
-        codec = block_codec if isinstance(cfg, BlockConfig) else compact_codec
-        return codec(cfg, groups, bands, None, name)
+        return block_codec(cfg, groups, bands, None, name)
     groups = [
         Group("low", low, widths=cfg.slice_widths, attention="residual"),
         Group("high", high, attention="residual", **after),
@@ -136,26 +115,6 @@ def wavelet_codec(
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,
         start=starts.fan_in,
-        stride=stride,
-        name=name,
-    )
-
-
-def compact_codec(
-    cfg: Shared, groups: list[Group], bands: Bands, levels: int | None, name: str
-) -> CodecModel:
-    """The codec with compact transforms around a table of groups."""
-    options = dict(wavelet=cfg.wavelet, levels=levels)
-    y_stride = 2 ** (len(cfg.widths) + 1)
-    # z, or the last wavelet convolution, whichever is coarser.
-    stride = max(8 * y_stride, 2 ** (len(cfg.widths) + (1 if levels is None else levels)))
-    return CodecModel(
-        ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
-        ShortcutSynthesis(cfg.widths, name="synthesis", **options),
-        compact_slices(cfg, groups, y_stride, bands),
-        lambdas=cfg.lambdas,
-        gain_level=cfg.gain_level,
-        start=starts.principal,
         stride=stride,
         name=name,
     )

@@ -16,8 +16,10 @@ import dataclasses
 
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.wavelet import Bands
+from tfcodec.models import starts
 from tfcodec.models.base import LADDER, CodecModel
-from tfcodec.models.weconvene import block_codec, compact_codec, wavelet_codec
+from tfcodec.models.transforms import ShortcutAnalysis, ShortcutSynthesis, compact_slices
+from tfcodec.models.weconvene import Shared, block_codec, wavelet_codec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,3 +87,23 @@ def build(cfg: Config | CompactConfig | BlockConfig, name: str = "weconvene3d") 
         Group("high", high, **after),
     ]
     return wavelet_codec(cfg, groups, bands, cfg.levels, name)
+
+
+def compact_codec(
+    cfg: Shared, groups: list[Group], bands: Bands, levels: int | None, name: str
+) -> CodecModel:
+    """The codec with compact transforms around a table of groups."""
+    options = dict(wavelet=cfg.wavelet, levels=levels)
+    y_stride = 2 ** (len(cfg.widths) + 1)
+    # z, or the last wavelet convolution, whichever is coarser.
+    stride = max(8 * y_stride, 2 ** (len(cfg.widths) + (1 if levels is None else levels)))
+    return CodecModel(
+        ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
+        ShortcutSynthesis(cfg.widths, name="synthesis", **options),
+        compact_slices(cfg, groups, y_stride, bands),
+        lambdas=cfg.lambdas,
+        gain_level=cfg.gain_level,
+        start=starts.principal,
+        stride=stride,
+        name=name,
+    )

@@ -130,7 +130,7 @@ def test_the_variants_of_a_family_cost_about_the_same(family):
 @pytest.mark.parametrize(
     "model,preset,family,name",
     [
-        ("weconvene", "block", "wavelet", "WeConv, WeChARM; Haar"),
+        ("weconvene", "compact", "wavelet", "WeConv, WeChARM; Haar"),
         ("weconvene3d", "block", "wavelet", "3DM-WeConv, 3DWeChARM; 9/7"),
         ("octave", "compact", "octave", "octave"),
         ("gllmm", "compact", "gllmm", "three Gaussians, three Laplacians, three logistics"),

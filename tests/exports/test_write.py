@@ -125,7 +125,7 @@ def test_a_folder_of_something_else_is_not_replaced(tiny, tmp_path):
 
 def test_transforms_in_bfloat16_leave_the_entropy_model_in_float32(tmp_path):
     slices = dict(low_slices=1, high_slices=1)
-    config = models.config("weconvene", "compact", filters=12, latents=8, hyper_latents=8, **slices)
+    config = models.config("weconvene", "compact", width=16, latents=8, hyper_latents=8, **slices)
     model = models.build_with_weights("weconvene", config)
     infos = {
         precision: write.write(

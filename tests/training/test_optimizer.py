@@ -97,6 +97,20 @@ def test_a_step_of_muon_does_not_depend_on_the_size_of_the_gradient(factor):
     assert np.all(_steps([0 * gradient])[0] == 0)
 
 
+@pytest.mark.parametrize("size", [1e-16, 1e-19, 1e-21, 1e-23, 1e-30, 1e-44])
+def test_a_gradient_whose_squares_underflow_makes_no_large_step(size):
+    step = _matrix(_steps([_gradient((3, 3, 16, 24)) * np.float32(size)])[0])
+    assert np.linalg.norm(step, 2) < 1.25 * 0.2 * np.sqrt(max(step.shape))
+
+
+def test_a_kernel_that_the_loss_no_longer_sees_stays_where_it_is():
+    gradient = _gradient((3, 3, 16, 24))
+    momentum = [gradient]
+    for _ in range(3):
+        steps, (momentum,) = Muon().steps([0 * gradient], (momentum,), 2.0)
+        assert np.all(np.array(steps[0]) == 0) and np.any(np.array(momentum[0]))
+
+
 def test_kernels_of_one_shape_are_computed_together_and_as_if_alone():
     gradients = [_gradient(shape, k) for k, shape in enumerate([*KERNELS, *KERNELS[::-1]])]
     for together, gradient in zip(_steps(gradients), gradients, strict=True):

@@ -49,13 +49,14 @@ def is_matrix(path: str, shape: Sequence[int]) -> bool:
 def orthogonal(x: Tensor, dtype: str = "float32") -> Tensor:
     """Matrices [n, r, c] with about the singular vectors of x and singular values near 1.
 
-    Five Newton-Schulz steps, computed in `dtype`. Input and output float32. An x of zeros stays.
+    Five Newton-Schulz steps, computed in `dtype`. Input and output float32. An x of zeros stays, and
+    one below 1e-15 fades: where its squares are lost to underflow, its size is not known.
     """
     tall = x.shape[-2] > x.shape[-1]
     x = ops.swapaxes(x, -1, -2) if tall else x
     size = ops.sqrt(ops.sum(ops.square(x), axis=(-1, -2), keepdims=True))
     # A little below 1, so that rounding leaves no singular value above it.
-    x = ops.cast(x / (1.02 * size + 1e-30), dtype)
+    x = ops.cast(x / (1.02 * size + 1e-15), dtype)
     for a, b, c in POLAR:
         gram = ops.matmul(x, ops.swapaxes(x, -1, -2))
         x = a * x + ops.matmul(b * gram + c * ops.matmul(gram, gram), x)
@@ -122,7 +123,9 @@ class Muon:
             ahead = [ops.reshape(gradients[k] + self.beta * momentums[k], shape) for k in group]
             found = orthogonal(ops.stack(ahead), self.dtype) * (0.2 * math.sqrt(max(shape)))
             for j, k in enumerate(group):
-                steps[k] = ops.reshape(found[j], gradients[k].shape)
+                step = ops.reshape(found[j], gradients[k].shape)
+                # What the loss no longer sees would go on at full length for hundreds of steps.
+                steps[k] = ops.where(ops.any(gradients[k] != 0), step, 0.0)
         return steps, (momentums,)
 
 

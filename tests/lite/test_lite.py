@@ -227,6 +227,13 @@ def test_the_strides_of_outputs_are_those_of_their_networks(tiny, networks, code
         assert [seen[name][place] for place in range(len(seen[name]))] == expected, name
 
 
+def test_the_form_of_bundled_models_has_no_second_copy_of_their_weights():
+    for info in (info for info in installed.models() if info.config["portable"]):
+        with zipfile.ZipFile(pathlib.Path(info.path, litert.BUNDLE)) as bundle:
+            literal = sum(each.file_size for each in bundle.infolist())
+        assert literal < 0.25 * pathlib.Path(info.path, weights.DATA_FILE).stat().st_size, info.name
+
+
 def test_a_network_that_computes_otherwise_is_not_exported(tiny, networks, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "convert", lambda *arguments: networks)
     monkeypatch.setattr(loaded, "known_answer", lambda model: "00000000")
@@ -237,7 +244,7 @@ def test_a_network_that_computes_otherwise_is_not_exported(tiny, networks, tmp_p
 
 
 def test_what_is_not_portable_is_not_exported():
-    info = installed.find("octave-compact")
+    info = installed.find("weconvene3d-compact")
     with pytest.raises(ModelError, match="is not portable: .* `tfcodec freeze`"):
         export.bundle(info)
     exact_12 = {**info.config, "profile": 1, "portable": True}
@@ -353,7 +360,7 @@ def test_the_functions_of_lite_are_those_of_the_package(tiny, monkeypatch):
     with pytest.raises(tfcodec.ContainerError, match="CRC-32"):
         lite.decompress(data[:-1] + b"x")
     with pytest.raises(ModelError, match="has no form for LiteRT; `tfcodec export .* --litert`"):
-        lite.compress(original, "octave-compact")
+        lite.compress(original, "weconvene3d-compact")
 
 
 def test_the_example_of_the_page_runs(monkeypatch):
@@ -385,7 +392,7 @@ assert main(["encode", source, "-o", f"{folder}/k.tfcd"]) == 0
 for words in (["decode", f"{folder}/k.tfcd", "-o", f"{folder}/k.png"], ["info", f"{folder}/k.tfcd"],
               ["verify", "--decode", f"{folder}/k.tfcd"], ["models"]):
     assert main(words) == 0, words
-for words in (["encode", source, "-o", f"{folder}/x", "--model", "octave-compact"],
+for words in (["encode", source, "-o", f"{folder}/x", "--model", "weconvene3d-compact"],
               ["export", "quad-base", "-o", f"{folder}/y"],
               ["freeze", "quad-base", "-o", f"{folder}/y", "--calibrate", source],
               ["evaluate", source, "--output_dir", f"{folder}/z"],

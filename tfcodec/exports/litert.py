@@ -88,11 +88,11 @@ class Filling:
 
     Args:
         at: its first byte in the network's file.
-        dtype: "float32" or "int32".
+        dtype: "float32", "int32" or "int8".
         weight: name of the stored weight.
         axes: those of the weight, in the constant's order.
         span: (axis of the weight, first, behind the last) of the part that it is; None for all.
-        factor: of the constant over the weight, a power of two.
+        factor: of the constant over the weight.
     """
 
     at: int
@@ -117,7 +117,7 @@ class Filling:
     def fill(self, network: np.ndarray, stored: Mapping[str, np.ndarray]) -> int:
         """Writes the constant into a network, uint8 [bytes]; returns the byte behind it."""
         weight, scale = self.take(stored)
-        end = self.at + 4 * weight.size  # both types have 4 bytes
+        end = self.at + np.dtype(self.dtype).itemsize * weight.size
         place = network[self.at : end].view(self.dtype).reshape(weight.shape)
         place[...] = weight
         if scale is not None:

@@ -265,22 +265,23 @@ class _Sources:
         for name, array in self.stored.items():
             for span in _spans(array, groups.get(name, ())):
                 share = 1 if span is None else (span[2] - span[1]) / array.shape[span[0]]
-                size = 4 * round(share * array.size)
-                self._of_size.setdefault(size, []).append((name, span))
+                # What has a scale stands for numbers, not for integers.
+                integers = () if name + weights.SCALE in self.stored else ("int32", "int8")
+                for dtype in ("float32", *(each for each in integers if array.dtype == each)):
+                    size = np.dtype(dtype).itemsize * round(share * array.size)
+                    self._of_size.setdefault(size, []).append((name, span, dtype))
 
     def find(self, constant: np.ndarray) -> dict[str, Any] | None:
         """What a constant, uint8 [bytes], is made of, as a `litert.Filling`; None if of nothing
         that is stored."""
         made = np.empty_like(constant)
-        for name, span in self._of_size.get(constant.size, ()):
-            array = self.stored[name]
-            for axes in _orders(array.ndim):
-                for dtype in ("float32", *(["int32"] if array.dtype == np.int32 else [])):
-                    filling = litert.Filling(0, dtype, name, axes, span)
-                    filling.fill(made, self.stored)
-                    factor = _factor(constant.view(dtype), made.view(dtype))
-                    if factor is not None:
-                        return vars(dataclasses.replace(filling, factor=factor))
+        for name, span, dtype in self._of_size.get(constant.size, ()):
+            for axes in _orders(self.stored[name].ndim):
+                filling = litert.Filling(0, dtype, name, axes, span)
+                filling.fill(made, self.stored)
+                factor = _factor(constant.view(dtype), made.view(dtype))
+                if factor is not None:
+                    return vars(dataclasses.replace(filling, factor=factor))
         return None
 
 
@@ -303,14 +304,18 @@ def _orders(axes):
 
 
 def _factor(constant, made):
-    """The power of two that makes one array the other, None if there is none."""
+    """The number that makes one array the other to the last bit, None if there is none."""
+    if constant.tobytes() == made.tobytes():
+        return 1.0
     largest = np.argmax(np.abs(made))
-    if not made[largest]:
+    if made.dtype != np.float32 or not made[largest]:
         return None
-    factor = made.dtype.type(constant[largest] / made[largest])
-    if abs(np.frexp(factor)[0]) != 0.5 or not np.array_equal(made * factor, constant):
-        return None
-    return float(factor)
+    with np.errstate(all="ignore"):  # of a constant that is no multiple
+        near = constant[largest] / made[largest]
+        for factor in (near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)):
+            if constant.tobytes() == (made * factor).tobytes():
+                return float(factor)
+    return None
 
 
 def _without_weights(content, sources):
@@ -331,7 +336,9 @@ def _without_weights(content, sources):
     literal, done = [], 0
     for each in constants:
         literal.append(content[done : each["at"]])
-        done = each["at"] + 4 * litert.Filling(**each).take(sources.stored)[0].size
+        filling = litert.Filling(**each)
+        size = filling.take(sources.stored)[0].size
+        done = each["at"] + np.dtype(filling.dtype).itemsize * size
     return constants, b"".join([*literal, content[done:]])
 
 

@@ -23,7 +23,7 @@ def main():
     flags.add_argument("target")
     flags.add_argument("--quality", type=float, default=0.0, help="0 for the model's default")
     flags.add_argument("--server", default="localhost:8500")
-    flags.add_argument("--model", default="ms2020-compact")
+    flags.add_argument("--model", default="quad-base")
     args = flags.parse_args()
 
     data = pathlib.Path(args.source).read_bytes()

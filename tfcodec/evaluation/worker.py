@@ -1,6 +1,6 @@
 """One half of one codec in a process of its own, for `tfcodec evaluate`.
 
-    python -m tfcodec.evaluation.worker encode model saved_models/ms2020-compact
+    python -m tfcodec.evaluation.worker encode model saved_models/quad-base
     python -m tfcodec.evaluation.worker decode pillow jpeg
 
 Requests come as lines of JSON on stdin, answers go as lines of JSON to stdout. Encoder and decoder

@@ -49,8 +49,8 @@ def is_matrix(path: str, shape: Sequence[int]) -> bool:
 def orthogonal(x: Tensor, dtype: str = "float32") -> Tensor:
     """Matrices [n, r, c] with about the singular vectors of x and singular values near 1.
 
-    Five Newton-Schulz steps, computed in `dtype`. Input and output float32. An x of zeros stays, and
-    one below 1e-15 fades: where its squares are lost to underflow, its size is not known.
+    Five Newton-Schulz steps, computed in `dtype`. Input and output float32. An x of zeros stays,
+    and one below 1e-15 fades: where its squares are lost to underflow, its size is not known.
     """
     tall = x.shape[-2] > x.shape[-1]
     x = ops.swapaxes(x, -1, -2) if tall else x

@@ -28,7 +28,11 @@ TINY_QUAD = {
 BLOCKS = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1}
 TINY_OCTAVE = {**BLOCKS, "filters": 8, "latents": 16, "hyper_filters": 12, "estimators": (10, 10)}
 TINY_ICWEM = {**BLOCKS, "filters": 6, "latents": 8, "enhancement": 4}
-OF_MODEL = {"quad": TINY_QUAD, "octave": TINY_OCTAVE, "icwem": TINY_ICWEM}
+TINY_WECONVENE = {**BLOCKS, "filters": 6, "latents": 8}
+OF_MODEL = {
+    **{"quad": TINY_QUAD, "octave": TINY_OCTAVE},
+    **{"icwem": TINY_ICWEM, "weconvene": TINY_WECONVENE},
+}
 
 
 def tiny_model(name="mbt2018_mean", preset="compact", **changes):

@@ -229,7 +229,11 @@ def test_unknown_names_are_answered_with_the_known_ones():
 @pytest.mark.parametrize(
     "flag,value,message",
     [
-        ("--config", "wavelength=9", "--config cannot set 'wavelength'; it sets width, analysis_blocks"),
+        (
+            "--config",
+            "wavelength=9",
+            "--config cannot set 'wavelength'; it sets width, analysis_blocks",
+        ),
         ("--config", "filters=many", "--config filters takes a number, received 'many'"),
     ],
 )

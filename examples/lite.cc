@@ -187,7 +187,9 @@ struct File {
       fingerprint += digits;
     }
     quality = bytes[10], flags = bytes[11];
-    if (bytes[9] != 2 || flags > 15 || bytes[12] != 0) fail(path + ": has lanes, or other parts");
+    // Profiles 2 and 3, whose integers differ in the model alone.
+    if (bytes[9] < 2 || bytes[9] > 3) fail(path + ": is of no model for LiteRT");
+    if (flags > 15 || bytes[12] != 0) fail(path + ": has lanes, or other parts");
     height = varint(), width = varint();
     if (!height || !width || uint64_t(height) * width > 1 << 22) fail(path + ": is too large");
     size_t sizes[4] = {varint()};

@@ -24,7 +24,11 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 # Values by which config.json of releases before 0.6 said that a preset was the paper's, or lacked
 # something: today the presets have classes of their own, and such a field is left out.
 RETIRED = {
-    **{"widths": (), "linear": (), "wavelet": "", "latents": 0, "cross_kernel_size": 0},
+    "widths": (),
+    "linear": (),
+    "wavelet": "",
+    "latents": 0,
+    "cross_kernel_size": 0,
     "gdn_order": 2,
 }
 

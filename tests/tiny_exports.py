@@ -30,8 +30,10 @@ TINY_OCTAVE = {**BLOCKS, "filters": 8, "latents": 16, "hyper_filters": 12, "esti
 TINY_ICWEM = {**BLOCKS, "filters": 6, "latents": 8, "enhancement": 4}
 TINY_WECONVENE = {**BLOCKS, "filters": 6, "latents": 8}
 OF_MODEL = {
-    **{"quad": TINY_QUAD, "octave": TINY_OCTAVE},
-    **{"icwem": TINY_ICWEM, "weconvene": TINY_WECONVENE},
+    "quad": TINY_QUAD,
+    "octave": TINY_OCTAVE,
+    "icwem": TINY_ICWEM,
+    "weconvene": TINY_WECONVENE,
 }
 
 

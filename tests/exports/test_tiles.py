@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops, tree
+from tiny_exports import BLOCKS
 
 from tfcodec import codec, models, pictures
 from tfcodec.coding import container
@@ -14,7 +15,6 @@ from tfcodec.exports import loaded, tiles, write
 
 # The systems, narrow: convolutions, wavelets, windows, pairs of latents, gates; small and large.
 NARROW = {"filters": 8, "latents": 12}
-BLOCKS = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1}
 COMPACT = {**NARROW, "widths": (8, 8, 8)}
 KINDS = {
     ("mbt2018_mean", "compact"): COMPACT,

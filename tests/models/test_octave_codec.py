@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from harness import gradients
+from tiny_exports import BLOCKS
 
 from tfcodec import codec, models, pictures
 from tfcodec.coding import container
@@ -12,7 +13,7 @@ from tfcodec.exports import write
 from tfcodec.training import losses
 
 TINY = {"filters": 8, "hyper_filters": 12, "estimators": (10, 10)}
-TRANSFORMS = {"width": 8, "analysis_blocks": 1, "synthesis_blocks": 1, "latents": 16}
+TRANSFORMS = {**BLOCKS, "latents": 16}
 VARIANTS = {
     "compact": {},
     "gllmm": {"likelihood": "gllmm"},

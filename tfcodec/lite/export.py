@@ -322,7 +322,7 @@ def _without_weights(content, sources):
     """(descriptions of the `litert.Filling`s of a network, the bytes of all else)."""
     from ai_edge_litert import schema_py_generated as schema
 
-    network, constants = np.frombuffer(content, np.uint8), []
+    network, constants, ends = np.frombuffer(content, np.uint8), [], {}
     model = schema.Model.GetRootAsModel(content, 0)
     for k in range(model.BuffersLength()):
         buffer = model.Buffers(k)
@@ -332,13 +332,12 @@ def _without_weights(content, sources):
             if described is not None:
                 at = data.__array_interface__["data"][0] - network.__array_interface__["data"][0]
                 constants.append({**described, "at": at})
+                ends[at] = at + data.size
     constants.sort(key=lambda each: each["at"])
     literal, done = [], 0
     for each in constants:
         literal.append(content[done : each["at"]])
-        filling = litert.Filling(**each)
-        size = filling.take(sources.stored)[0].size
-        done = each["at"] + np.dtype(filling.dtype).itemsize * size
+        done = ends[each["at"]]
     return constants, b"".join([*literal, content[done:]])
 
 

@@ -250,7 +250,7 @@ class Network:
 
         with _greeting_held():
             self._interpreter = Interpreter(**source, num_threads=threads())
-        self._shapes = None  # of the inputs, for which its memory is laid out
+        self._greeted = False
 
     @staticmethod
     def read(path: str) -> "Network":
@@ -276,14 +276,17 @@ class Network:
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """The outputs, for inputs of any shapes that the network takes, in the file's order."""
-        interpreter, shapes = self._interpreter, [array.shape for array in inputs]
+        interpreter = self._interpreter
         places = [each["index"] for each in interpreter.get_input_details()]
-        if shapes != self._shapes:
-            for place, shape in zip(places, shapes, strict=True):
-                interpreter.resize_tensor_input(place, shape)
-            with _greeting_held():
-                interpreter.allocate_tensors()
-            self._shapes = shapes
+        # Memory is laid out anew each time, which takes a hundredth of computing: where shapes are
+        # computed in the network, LiteRT 2.3 now and then gives wrong numbers if it runs a second
+        # time in the same layout. A shape that an input has already changes nothing, hence the 2.
+        for place, array in zip(places, inputs, strict=True):
+            interpreter.resize_tensor_input(place, [2, *array.shape[1:]])
+            interpreter.resize_tensor_input(place, array.shape)
+        with contextlib.nullcontext() if self._greeted else _greeting_held():
+            interpreter.allocate_tensors()
+        self._greeted = True
         for place, array in zip(places, inputs, strict=True):
             interpreter.set_tensor(place, array)
         interpreter.invoke()

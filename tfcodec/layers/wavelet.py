@@ -98,7 +98,7 @@ def dwt(
     Returns: (low, high), each half as long.
     Raises: ValueError for an odd side or an unknown name.
     """
-    lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
+    lifting, scales = _lookup(wavelet, boundary, scaling)
     side = x.shape[axis]
     if side is not None and side % 2:
         raise ValueError(f"axis {axis} must have an even side. Received: shape {tuple(x.shape)}")
@@ -106,8 +106,8 @@ def dwt(
     if _is_short(side, axis == len(x.shape) - 1, wavelet):
         matrix = _matrix(side, wavelet, boundary, scaling)
         return tuple(ops.split(ops.cast(_along(x, axis, matrix), dtype), 2, axis))
-    low, high = _analysed(*_pairs(x, axis), axis, lifting, boundary)
-    return ops.cast(k_low * low, dtype), ops.cast(k_high * high, dtype)
+    bands = _bands(*_pairs(x, axis), axis, lifting, scales, boundary)
+    return tuple(ops.cast(band, dtype) for band in bands)
 
 
 def idwt(
@@ -119,26 +119,33 @@ def idwt(
     scaling: str = "unit",
 ) -> Tensor:
     """Inverse of `dwt` with the same arguments."""
-    lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
+    lifting, scales = _lookup(wavelet, boundary, scaling)
     dtype, low, high = low.dtype, _widened(low), _widened(high)
     side = None if low.shape[axis] is None else 2 * low.shape[axis]
     if _is_short(side, axis == len(low.shape) - 1, wavelet):
         matrix = _matrix(side, wavelet, boundary, scaling, inverse=True)
         both = ops.concatenate([low, high], axis=axis)
         return ops.cast(_along(both, axis, matrix), dtype)
-    even, odd = low * (1 / k_low), high * (1 / k_high)
-    for step in lifting.steps[::-1]:
-        even, odd = _lift(even, odd, step, -1.0, axis, boundary)
-    return ops.cast(_interleave(even, odd, axis), dtype)
+    return ops.cast(_interleave(*_samples(low, high, axis, lifting, scales, boundary), axis), dtype)
 
 
 def dwt2(
     x: Tensor, wavelet: str = "9/7", boundary: str = "symmetric", scaling: str = "unit"
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """[B, H, W, C], H and W even, to the bands (ll, lh, hl, hh), each [B, H/2, W/2, C]."""
-    low, high = dwt(x, 2, wavelet, boundary, scaling)
-    (ll, lh), (hl, hh) = (dwt(band, 1, wavelet, boundary, scaling) for band in (low, high))
-    return ll, lh, hl, hh
+    lifting, scales = _lookup(wavelet, boundary, scaling)
+    if all(_is_short(side, False, wavelet) for side in x.shape[1:3]):
+        low, high = dwt(x, 2, wavelet, boundary, scaling)
+        (ll, lh), (hl, hh) = (dwt(band, 1, wavelet, boundary, scaling) for band in (low, high))
+        return ll, lh, hl, hh
+    if any(side is not None and side % 2 for side in x.shape[1:3]):
+        raise ValueError(f"both sides must be even. Received: shape {tuple(x.shape)}")
+    a, b, c, d = ops.split(ops.space_to_depth(_widened(x), 2), 4, axis=-1)
+    low0, high0 = _bands(a, b, 2, lifting, scales, boundary)  # of the even rows
+    low1, high1 = _bands(c, d, 2, lifting, scales, boundary)
+    ll, lh = _bands(low0, low1, 1, lifting, scales, boundary)
+    hl, hh = _bands(high0, high1, 1, lifting, scales, boundary)
+    return tuple(ops.cast(band, x.dtype) for band in (ll, lh, hl, hh))
 
 
 def idwt2(
@@ -148,10 +155,19 @@ def idwt2(
     scaling: str = "unit",
 ) -> Tensor:
     """Inverse of `dwt2`: (ll, lh, hl, hh) to [B, H, W, C]."""
+    lifting, scales = _lookup(wavelet, boundary, scaling)
     ll, lh, hl, hh = bands
-    low = idwt(ll, lh, 1, wavelet, boundary, scaling)
-    high = idwt(hl, hh, 1, wavelet, boundary, scaling)
-    return idwt(low, high, 2, wavelet, boundary, scaling)
+    sides = [None if side is None else 2 * side for side in ll.shape[1:3]]
+    if all(_is_short(side, False, wavelet) for side in sides):
+        low = idwt(ll, lh, 1, wavelet, boundary, scaling)
+        high = idwt(hl, hh, 1, wavelet, boundary, scaling)
+        return idwt(low, high, 2, wavelet, boundary, scaling)
+    dtype, (ll, lh, hl, hh) = ll.dtype, map(_widened, bands)
+    low0, low1 = _samples(ll, lh, 1, lifting, scales, boundary)
+    high0, high1 = _samples(hl, hh, 1, lifting, scales, boundary)
+    a, b = _samples(low0, high0, 2, lifting, scales, boundary)
+    c, d = _samples(low1, high1, 2, lifting, scales, boundary)
+    return ops.cast(ops.depth_to_space(ops.concatenate([a, b, c, d], axis=-1), 2), dtype)
 
 
 def wavedec2(
@@ -335,10 +351,9 @@ def _is_short(side, is_last, wavelet):
 @functools.cache
 def _matrix(side, wavelet, boundary, scaling, inverse=False):
     """float64 [side, side]: samples to the low band above the high one, or back."""
-    lifting, (k_low, k_high) = _lookup(wavelet, boundary, scaling)
+    lifting, scales = _lookup(wavelet, boundary, scaling)
     even, odd = np.eye(side)[0::2], np.eye(side)[1::2]
-    low, high = _analysed(even, odd, 0, lifting, boundary)
-    matrix = np.concatenate([k_low * low, k_high * high])
+    matrix = np.concatenate(_bands(even, odd, 0, lifting, scales, boundary))
     return np.linalg.inv(matrix) if inverse else matrix
 
 
@@ -352,10 +367,18 @@ def _along(x, axis, matrix):
     return ops.reshape(ops.matmul(matrix, columns), shape)
 
 
-def _analysed(even, odd, axis, lifting, boundary):
-    """Both bands before they are scaled; of NumPy's arrays, too."""
+def _bands(even, odd, axis, lifting, scales, boundary):
+    """(low, high) of the samples along an axis; of NumPy's arrays, too."""
     for step in lifting.steps:
         even, odd = _lift(even, odd, step, 1.0, axis, boundary)
+    return scales[0] * even, scales[1] * odd
+
+
+def _samples(low, high, axis, lifting, scales, boundary):
+    """(even, odd): the inverse of `_bands`."""
+    even, odd = low * (1 / scales[0]), high * (1 / scales[1])
+    for step in lifting.steps[::-1]:
+        even, odd = _lift(even, odd, step, -1.0, axis, boundary)
     return even, odd
 
 

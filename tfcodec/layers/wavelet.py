@@ -140,11 +140,10 @@ def dwt2(
         return ll, lh, hl, hh
     if any(side is not None and side % 2 for side in x.shape[1:3]):
         raise ValueError(f"both sides must be even. Received: shape {tuple(x.shape)}")
-    a, b, c, d = ops.split(ops.space_to_depth(_widened(x), 2), 4, axis=-1)
-    low0, high0 = _bands(a, b, 2, lifting, scales, boundary)  # of the even rows
-    low1, high1 = _bands(c, d, 2, lifting, scales, boundary)
-    ll, lh = _bands(low0, low1, 1, lifting, scales, boundary)
-    hl, hh = _bands(high0, high1, 1, lifting, scales, boundary)
+    rows = ops.split(ops.space_to_depth(_widened(x), 2), 2, axis=-1)  # even and odd columns of each
+    low, high = _bands(*rows, 1, lifting, scales, boundary)
+    ll, hl = _bands(*ops.split(low, 2, axis=-1), 2, lifting, scales, boundary)
+    lh, hh = _bands(*ops.split(high, 2, axis=-1), 2, lifting, scales, boundary)
     return tuple(ops.cast(band, x.dtype) for band in (ll, lh, hl, hh))
 
 
@@ -163,11 +162,12 @@ def idwt2(
         high = idwt(hl, hh, 1, wavelet, boundary, scaling)
         return idwt(low, high, 2, wavelet, boundary, scaling)
     dtype, (ll, lh, hl, hh) = ll.dtype, map(_widened, bands)
-    low0, low1 = _samples(ll, lh, 1, lifting, scales, boundary)
-    high0, high1 = _samples(hl, hh, 1, lifting, scales, boundary)
-    a, b = _samples(low0, high0, 2, lifting, scales, boundary)
-    c, d = _samples(low1, high1, 2, lifting, scales, boundary)
-    return ops.cast(ops.depth_to_space(ops.concatenate([a, b, c, d], axis=-1), 2), dtype)
+    low, high = (
+        ops.concatenate(_samples(*bands, 2, lifting, scales, boundary), axis=-1)
+        for bands in ((ll, hl), (lh, hh))
+    )
+    rows = _samples(low, high, 1, lifting, scales, boundary)
+    return ops.cast(ops.depth_to_space(ops.concatenate(rows, axis=-1), 2), dtype)
 
 
 def wavedec2(
@@ -206,8 +206,9 @@ def wavedec3(
     x: [B, H, W, C], C even. Returns: (bands of the low channels, bands of the high channels), each
     a list as of `wavedec2` with C/2 channels a band.
     """
-    halves = dwt(x, 3, wavelet, boundary, scaling)
-    return tuple(wavedec2(half, levels, wavelet, boundary, scaling) for half in halves)
+    x = ops.concatenate(dwt(x, 3, wavelet, boundary, scaling), axis=-1)
+    bands = wavedec2(x, levels, wavelet, boundary, scaling)
+    return tuple(map(list, zip(*(ops.split(band, 2, axis=-1) for band in bands), strict=True)))
 
 
 def waverec3(
@@ -218,7 +219,8 @@ def waverec3(
     scaling: str = "unit",
 ) -> Tensor:
     """Inverse of `wavedec3`."""
-    halves = (waverec2(bands, wavelet, boundary, scaling) for bands in (low, high))
+    bands = [ops.concatenate(halves, axis=-1) for halves in zip(low, high, strict=True)]
+    halves = ops.split(waverec2(bands, wavelet, boundary, scaling), 2, axis=-1)
     return idwt(*halves, 3, wavelet, boundary, scaling)
 
 

@@ -175,6 +175,7 @@ def shrink(directory: str) -> None:
             node.attr.pop("_output_shapes", None)
         for function in graph.library.function:
             _shrink_function(function)
+        _shrink_restoring(graph, meta_graph.saver_def)
     with open(path, "wb") as file:
         file.write(saved.SerializeToString(deterministic=True))
     # It is TensorFlow's checksum of the file as it was; no reader asks for it.
@@ -183,14 +184,29 @@ def shrink(directory: str) -> None:
 
 def _drop_saving(graph, saver):
     """Without the function that would write the weights again: readers ask for its twin alone."""
-    name = saver.save_tensor_name.split(":")[0]
-    call = next(node for node in graph.node if node.name == name)
-    function = call.attr["f"].func.name
+    call, function = _called(graph, saver.save_tensor_name)
     graph.node.remove(call)
-    graph.library.function.remove(
-        next(f for f in graph.library.function if f.signature.name == function)
-    )
+    graph.library.function.remove(function)
     saver.save_tensor_name = saver.filename_tensor_name
+
+
+def _called(graph, tensor):
+    """(the node of a tensor, the function that it calls)."""
+    call = next(node for node in graph.node if node.name == tensor.split(":")[0])
+    name = call.attr["f"].func.name
+    return call, next(f for f in graph.library.function if f.signature.name == name)
+
+
+def _shrink_restoring(graph, saver):
+    """The function that reads the weights, nobody's but the loader's: a tenth of a large graph."""
+    _, function = _called(graph, saver.restore_op_name)
+    short = {arg.name: f"a{k}" for k, arg in enumerate(function.signature.input_arg)}
+    for arg in function.signature.input_arg:
+        arg.name = short[arg.name]
+    for node in function.node_def:
+        node.input[:] = [short.get(name, name) for name in node.input]
+        node.ClearField("device")
+        node.attr.pop("_has_manual_control_dependencies", None)
 
 
 def _shrink_function(function):

@@ -34,7 +34,8 @@ class InvertibleConv1x1(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=(channels, channels), initializer=start)
 
     def call(self, x: Tensor, inverse: bool = False) -> Tensor:
-        return ops.matmul(x, self._inverse_kernel(x.dtype) if inverse else self.kernel)
+        kernel = self._inverse_kernel(x.dtype) if inverse else self.kernel
+        return ops.conv(x, ops.cast(kernel, x.dtype)[None, None], padding="valid")
 
     def inverse(self, y: Tensor) -> Tensor:
         return self(y, inverse=True)

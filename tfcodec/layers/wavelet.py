@@ -361,8 +361,10 @@ def _matrix(side, wavelet, boundary, scaling, inverse=False):
 
 def _along(x, axis, matrix):
     """The matrix times every column of that axis."""
-    shape = list(ops.shape(x))
     matrix = matrix.astype(keras.backend.standardize_dtype(x.dtype))
+    if axis == 3 == len(x.shape) - 1:  # a product of matrices would compute shapes
+        return ops.conv(x, matrix.T[None, None], padding="valid")
+    shape = list(ops.shape(x))
     if axis == len(shape) - 1:
         return ops.matmul(x, matrix.T)
     columns = ops.reshape(x, [-1, shape[axis], math.prod(shape[axis + 1 :])])

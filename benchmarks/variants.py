@@ -142,7 +142,7 @@ def weconvene(sizes: Sizes, name: str) -> CodecModel:
 
 
 def weconvene3d(sizes: Sizes, name: str) -> CodecModel:
-    """The same along the channels too, as preset `block` of weconvene3d."""
+    """The same along the channels too, as preset `compact` of weconvene3d."""
     block = partial(WeConvBlock, wavelet=name, levels=2)
     return wavelet(sizes, block, Bands(name, channels=True, name="bands"), (1, 1, 1))
 

@@ -56,7 +56,6 @@ class CompactConfig:
     support: int = 5  # of the slices, how many a later one sees
     hyper_latents: int = 96  # of z
     widths: tuple[int, ...] = (32, 64, 128)  # of the transforms, see `ShortcutTransform`
-    wavelet: str = "none"  # of wavelet convolutions in the transforms, see `transforms.Inside`
     lambdas: tuple[float, ...] = LADDER
     gain_level: float = 16.0
 
@@ -102,8 +101,8 @@ def _compact(cfg, name):
     )
     y_stride = 2 ** (len(cfg.widths) + 1)
     return CodecModel(
-        ShortcutAnalysis(cfg.widths, cfg.latents, wavelet=cfg.wavelet, name="analysis"),
-        ShortcutSynthesis(cfg.widths, wavelet=cfg.wavelet, name="synthesis"),
+        ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis"),
+        ShortcutSynthesis(cfg.widths, name="synthesis"),
         compact_slices(cfg, [group], y_stride),
         lambdas=cfg.lambdas,
         gain_level=cfg.gain_level,

@@ -73,12 +73,10 @@ class Inside:
 
     blocks: `TCMBlock`s at the coarsest of the widths, alternately shifted.
     wavelet: a wavelet convolution in place of each GDN (WeConvene), or "none".
-    levels: of the wavelet, see `weconv.wavelet_conv`.
     """
 
     blocks: int = 0
     wavelet: str = "none"
-    levels: int | None = None
 
 
 class ShortcutTransform(keras.layers.Layer):
@@ -208,8 +206,7 @@ def _normalization(filters, inside, norm, policy, k):
         return GDN(inverse=norm == "igdn", order=1, dtype=policy, name=f"{norm}{k}")
     # High bands are sparse: 1x1 kernels, in both kinds of wavelet convolution.
     options = dict(high_kernel=1, order=1, aligned=True)
-    name, wavelet, levels = f"weconv{k}", inside.wavelet, inside.levels
-    return wavelet_conv(filters, wavelet, levels, norm, policy, name, **options)
+    return wavelet_conv(filters, inside.wavelet, None, norm, policy, f"weconv{k}", **options)
 
 
 # Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32

@@ -9,17 +9,15 @@ WeConvene with a transform along the channels too, of several levels in the conv
 first, then one slice for each high band, whose nets have 1x1 kernels. No code of the model is
 public; what the paper does not say is ours, see `Config` and `weconv.WeConv3D`. The paper trains in
 two steps, first with equal and then with separate weights on low and high rates:
-`train_tf.py --rate_weights`. `block` is made as WeConvene's.
+`train_tf.py --rate_weights`. `compact` is made as WeConvene's.
 """
 
 import dataclasses
 
 from tfcodec.entropy.channelwise import Group, even_slices
 from tfcodec.layers.wavelet import Bands
-from tfcodec.models import starts
 from tfcodec.models.base import LADDER, CodecModel
-from tfcodec.models.transforms import ShortcutAnalysis, ShortcutSynthesis, compact_slices
-from tfcodec.models.weconvene import Shared, block_codec, wavelet_codec
+from tfcodec.models.weconvene import block_codec, wavelet_codec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +37,6 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class CompactConfig:
-    filters: int = 48  # of the hyper networks
-    latents: int = 48  # M, of y
-    low_slices: int = 3
-    hyper_latents: int = 48  # of z
-    wavelet: str = "9/7"  # or "5/3", "haar"
-    levels: int = 2  # spatial levels of the convolutions
-    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
-    widths: tuple[int, ...] = (24, 96)  # of the transforms, see `ShortcutTransform`
-    lambdas: tuple[float, ...] = LADDER
-    gain_level: float = 8.0
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockConfig:
     width: int = 96  # of the transforms' blocks, at H/8
     analysis_blocks: int = 3
     synthesis_blocks: int = 4
@@ -67,43 +51,22 @@ class BlockConfig:
     gain_level: float = 16.0
 
 
-PRESETS = {"compact": CompactConfig(), "block": BlockConfig(), "n128": Config()}
+PRESETS = {"compact": CompactConfig(), "n128": Config()}
 
 
-def build(cfg: Config | CompactConfig | BlockConfig, name: str = "weconvene3d") -> CodecModel:
+def build(cfg: Config | CompactConfig, name: str = "weconvene3d") -> CodecModel:
     """The codec of a configuration, weights not yet created."""
     low, high = even_slices(cfg.latents, cfg.low_slices), (cfg.latents,) * 3
     bands = Bands(cfg.wavelet, channels=True, name="bands")
     after = dict(given=("low",), kernels=(1, 1, 1), widths=cfg.slice_widths)
-    if isinstance(cfg, (CompactConfig, BlockConfig)):
+    if isinstance(cfg, CompactConfig):
         groups = [
             Group.convolutions("low", low, widths=cfg.slice_widths),
             Group.convolutions("high", high, **after),
         ]
-        codec = block_codec if isinstance(cfg, BlockConfig) else compact_codec
-        return codec(cfg, groups, bands, cfg.levels, name)
+        return block_codec(cfg, groups, bands, cfg.levels, name)
     groups = [
         Group("low", low, widths=cfg.slice_widths, attention="residual"),
         Group("high", high, **after),
     ]
     return wavelet_codec(cfg, groups, bands, cfg.levels, name)
-
-
-def compact_codec(
-    cfg: Shared, groups: list[Group], bands: Bands, levels: int | None, name: str
-) -> CodecModel:
-    """The codec with compact transforms around a table of groups."""
-    options = dict(wavelet=cfg.wavelet, levels=levels)
-    y_stride = 2 ** (len(cfg.widths) + 1)
-    # z, or the last wavelet convolution, whichever is coarser.
-    stride = max(8 * y_stride, 2 ** (len(cfg.widths) + (1 if levels is None else levels)))
-    return CodecModel(
-        ShortcutAnalysis(cfg.widths, cfg.latents, name="analysis", **options),
-        ShortcutSynthesis(cfg.widths, name="synthesis", **options),
-        compact_slices(cfg, groups, y_stride, bands),
-        lambdas=cfg.lambdas,
-        gain_level=cfg.gain_level,
-        start=starts.principal,
-        stride=stride,
-        name=name,
-    )

@@ -131,7 +131,7 @@ def test_the_variants_of_a_family_cost_about_the_same(family):
     "model,preset,family,name",
     [
         ("weconvene", "compact", "wavelet", "WeConv, WeChARM; Haar"),
-        ("weconvene3d", "block", "wavelet", "3DM-WeConv, 3DWeChARM; 9/7"),
+        ("weconvene3d", "compact", "wavelet", "3DM-WeConv, 3DWeChARM; 9/7"),
         ("octave", "compact", "octave", "octave"),
         ("gllmm", "compact", "gllmm", "three Gaussians, three Laplacians, three logistics"),
     ],

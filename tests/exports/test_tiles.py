@@ -20,7 +20,7 @@ KINDS = {
     ("mbt2018_mean", "compact"): COMPACT,
     ("mbt2018_mean", "n128"): NARROW,
     ("weconvene", "compact"): {**NARROW, "width": 8},
-    ("weconvene3d", "compact"): {**COMPACT, "widths": (8, 8)},
+    ("weconvene3d", "compact"): {**NARROW, "width": 8},
     ("tcm", "compact"): {**COMPACT, "widths": (16, 16, 16)},
     ("tcm", "n64"): {"filters": 32, "latents": 10},
     ("octave", "compact"): {

@@ -54,7 +54,7 @@ def test_bits_and_picture_are_those_of_the_reference(model, reference, rung):
 BLOCKS = [
     ("quad", "small", {"width": 16, "latents": 64}),
     ("weconvene", "compact", {"width": 16, "latents": 24}),
-    pytest.param("weconvene3d", "block", {"width": 16, "latents": 24}, marks=pytest.mark.slow),
+    pytest.param("weconvene3d", "compact", {"width": 16, "latents": 24}, marks=pytest.mark.slow),
     pytest.param("icwem", "compact", {"width": 16, "latents": 64}, marks=pytest.mark.slow),
     pytest.param("octave", "compact", {"width": 16, "latents": 128}, marks=pytest.mark.slow),
     pytest.param("gllmm", "compact", {"width": 16, "latents": 64}, marks=pytest.mark.slow),

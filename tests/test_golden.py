@@ -25,6 +25,7 @@ LATENTS = {
     "weconvene-compact": 655036998,
     "octave-compact": 1976851626,
     "icwem-compact": 1517243562,
+    "weconvene3d-compact": 2327681065,
 }
 
 

@@ -279,7 +279,7 @@ def test_a_network_that_computes_otherwise_is_not_exported(tiny, networks, tmp_p
 
 
 def test_what_is_not_portable_is_not_exported():
-    info = installed.find("weconvene3d-compact")
+    info = installed.find("gllmm-compact")
     with pytest.raises(ModelError, match="is not portable: .* `tfcodec freeze`"):
         export.bundle(info)
     exact_12 = {**info.config, "profile": 1, "portable": True}
@@ -395,7 +395,7 @@ def test_the_functions_of_lite_are_those_of_the_package(tiny, monkeypatch):
     with pytest.raises(tfcodec.ContainerError, match="CRC-32"):
         lite.decompress(data[:-1] + b"x")
     with pytest.raises(ModelError, match="has no form for LiteRT; `tfcodec export .* --litert`"):
-        lite.compress(original, "weconvene3d-compact")
+        lite.compress(original, "gllmm-compact")
 
 
 def test_the_example_of_the_page_runs(monkeypatch):
@@ -427,7 +427,7 @@ assert main(["encode", source, "-o", f"{folder}/k.tfcd"]) == 0
 for words in (["decode", f"{folder}/k.tfcd", "-o", f"{folder}/k.png"], ["info", f"{folder}/k.tfcd"],
               ["verify", "--decode", f"{folder}/k.tfcd"], ["models"]):
     assert main(words) == 0, words
-for words in (["encode", source, "-o", f"{folder}/x", "--model", "weconvene3d-compact"],
+for words in (["encode", source, "-o", f"{folder}/x", "--model", "gllmm-compact"],
               ["export", "quad-base", "-o", f"{folder}/y"],
               ["freeze", "quad-base", "-o", f"{folder}/y", "--calibrate", source],
               ["evaluate", source, "--output_dir", f"{folder}/z"],

@@ -265,8 +265,9 @@ def test_the_strides_of_outputs_are_those_of_their_networks(tiny, networks, code
 def test_the_form_of_bundled_models_has_no_second_copy_of_their_weights():
     for info in (info for info in installed.models() if info.config["portable"]):
         with zipfile.ZipFile(pathlib.Path(info.path, litert.BUNDLE)) as bundle:
-            literal = sum(each.file_size for each in bundle.infolist())
-        assert literal < 0.25 * pathlib.Path(info.path, weights.DATA_FILE).stat().st_size, info.name
+            # Compressed: operations shrink to a fifth, weights hardly.
+            literal = sum(each.compress_size for each in bundle.infolist())
+        assert literal < 0.15 * pathlib.Path(info.path, weights.DATA_FILE).stat().st_size, info.name
 
 
 def test_a_network_that_computes_otherwise_is_not_exported(tiny, networks, tmp_path, monkeypatch):

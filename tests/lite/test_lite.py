@@ -263,7 +263,7 @@ def test_the_strides_of_outputs_are_those_of_their_networks(tiny, networks, code
 
 
 def test_the_form_of_bundled_models_has_no_second_copy_of_their_weights():
-    for info in (info for info in installed.models() if info.config["portable"]):
+    for info in PORTABLE:
         with zipfile.ZipFile(pathlib.Path(info.path, litert.BUNDLE)) as bundle:
             # Compressed: operations shrink to a fifth, weights hardly.
             literal = sum(each.compress_size for each in bundle.infolist())

@@ -99,10 +99,8 @@ def dwt(
     Raises: ValueError for an odd side or an unknown name.
     """
     lifting, scales = _lookup(wavelet, boundary, scaling)
-    side = x.shape[axis]
-    if side is not None and side % 2:
-        raise ValueError(f"axis {axis} must have an even side. Received: shape {tuple(x.shape)}")
-    dtype, x = x.dtype, _widened(x)
+    _check_even(x, axis)
+    side, dtype, x = x.shape[axis], x.dtype, _widened(x)
     if _is_short(side, axis == len(x.shape) - 1, wavelet):
         matrix = _matrix(side, wavelet, boundary, scaling)
         return tuple(ops.split(ops.cast(_along(x, axis, matrix), dtype), 2, axis))
@@ -132,14 +130,14 @@ def idwt(
 def dwt2(
     x: Tensor, wavelet: str = "9/7", boundary: str = "symmetric", scaling: str = "unit"
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """[B, H, W, C], H and W even, to the bands (ll, lh, hl, hh), each [B, H/2, W/2, C]."""
+    """[B, H, W, C] to the bands (ll, lh, hl, hh), each [B, H/2, W/2, C]. Raises: as `dwt`."""
     lifting, scales = _lookup(wavelet, boundary, scaling)
     if all(_is_short(side, False, wavelet) for side in x.shape[1:3]):
         low, high = dwt(x, 2, wavelet, boundary, scaling)
         (ll, lh), (hl, hh) = (dwt(band, 1, wavelet, boundary, scaling) for band in (low, high))
         return ll, lh, hl, hh
-    if any(side is not None and side % 2 for side in x.shape[1:3]):
-        raise ValueError(f"both sides must be even. Received: shape {tuple(x.shape)}")
+    for axis in (2, 1):
+        _check_even(x, axis)
     rows = ops.split(ops.space_to_depth(_widened(x), 2), 2, axis=-1)  # even and odd columns of each
     low, high = _bands(*rows, 1, lifting, scales, boundary)
     ll, hl = _bands(*ops.split(low, 2, axis=-1), 2, lifting, scales, boundary)
@@ -163,8 +161,8 @@ def idwt2(
         return idwt(low, high, 2, wavelet, boundary, scaling)
     dtype, (ll, lh, hl, hh) = ll.dtype, map(_widened, bands)
     low, high = (
-        ops.concatenate(_samples(*bands, 2, lifting, scales, boundary), axis=-1)
-        for bands in ((ll, hl), (lh, hh))
+        ops.concatenate(_samples(*pair, 2, lifting, scales, boundary), axis=-1)
+        for pair in ((ll, hl), (lh, hh))
     )
     rows = _samples(low, high, 1, lifting, scales, boundary)
     return ops.cast(ops.depth_to_space(ops.concatenate(rows, axis=-1), 2), dtype)
@@ -332,6 +330,12 @@ def _lookup(wavelet, boundary, scaling):
         names = ", ".join(lifting.scales)
         raise ValueError(f"`scaling` must be one of {names}. Received: {scaling!r}")
     return lifting, lifting.scales[scaling]
+
+
+def _check_even(x, axis):
+    side = x.shape[axis]
+    if side is not None and side % 2:
+        raise ValueError(f"axis {axis} must have an even side. Received: shape {tuple(x.shape)}")
 
 
 def _widened(x):

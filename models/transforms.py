@@ -15,10 +15,12 @@ principal components of the training pictures: training begins at a linear trans
 noise.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any, Protocol
 
 import keras
+from keras import ops
 
 from tfcodec.entropy.channelwise import ChARM, Group
 from tfcodec.entropy.latents.hyperprior import ContextLatents, HyperNetworks
@@ -26,6 +28,7 @@ from tfcodec.layers import Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.tcm import TCMBlock
+from tfcodec.layers.weconv import wavelet_conv
 
 CENTRE = 0.5  # what is subtracted from pictures and added to them
 
@@ -64,6 +67,18 @@ def balle_synthesis(filters: int) -> keras.Sequential:
     return sequential([*stage, *stage, *stage, last], name="synthesis")
 
 
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """What a `ShortcutTransform` has inside.
+
+    blocks: `TCMBlock`s at the coarsest of the widths, alternately shifted.
+    wavelet: a wavelet convolution in place of each GDN (WeConvene), or "none".
+    """
+
+    blocks: int = 0
+    wavelet: str = "none"
+
+
 class ShortcutTransform(keras.layers.Layer):
     """Abstract: stages of the upper and the lower chain in the module's docstring.
 
@@ -73,8 +88,7 @@ class ShortcutTransform(keras.layers.Layer):
         norm: "gdn" or "igdn".
         arguments: those of the subclass, by name.
         widths: channels at H/2, H/4, .. between the stages: s = len(widths) + 1.
-        blocks: `TCMBlock`s at the coarsest of the widths, alternately shifted.
-        options: of every layer.
+        options: fields of `Inside`, and of every layer.
     """
 
     def __init__(
@@ -85,11 +99,12 @@ class ShortcutTransform(keras.layers.Layer):
         norm: str,
         arguments: dict[str, Any],
         widths: tuple[int, ...],
-        blocks: int = 0,
         **options: Any,
     ):
+        names = [field.name for field in dataclasses.fields(Inside)]
+        inside = Inside(**{name: options.pop(name) for name in names if name in options})
         super().__init__(**options)
-        self.arguments, self.widths, self.blocks = arguments, tuple(widths), blocks
+        self.arguments, self.inside, self.widths = arguments, inside, tuple(widths)
         policy, inner = self.dtype_policy, len(filters) - 1
         # The last stage is float32: at a magnitude of 100, bfloat16 has steps of 0.5, and it cannot
         # tell 254 from 255.
@@ -110,12 +125,11 @@ class ShortcutTransform(keras.layers.Layer):
             for k, (f, d) in enumerate(zip(filters, dtypes, strict=True))
         ]
         self.norms = [
-            GDN(inverse=norm == "igdn", order=1, dtype=policy, name=f"{norm}{k}")
-            for k, _ in enumerate(filters[:-1])
+            _normalization(f, inside, norm, policy, k) for k, f in enumerate(filters[:-1])
         ]
         self.refine = [
             TCMBlock(16, shifted=k % 2 == 1, aligned=True, dtype=policy, name=f"block{k}")
-            for k in range(blocks)
+            for k in range(inside.blocks)
         ]
 
     def stage(self, k: int, x: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,6 +138,8 @@ class ShortcutTransform(keras.layers.Layer):
         x = self.convs[k](x)
         if k == len(self.norms):
             return x + linear, linear
+        if self.inside.wavelet != "none":
+            x = ops.leaky_relu(x, 0.125)
         return self.norms[k](x) + linear, linear
 
     def apply_blocks(self, x: Tensor) -> Tensor:
@@ -133,8 +149,8 @@ class ShortcutTransform(keras.layers.Layer):
         return x
 
     def get_config(self) -> dict[str, Any]:
-        own = {"widths": self.widths, "blocks": self.blocks}
-        return {**super().get_config(), **self.arguments, **own}
+        inside = dataclasses.asdict(self.inside)
+        return {**super().get_config(), **self.arguments, "widths": self.widths, **inside}
 
 
 class ShortcutAnalysis(ShortcutTransform):
@@ -182,6 +198,15 @@ class ShortcutSynthesis(ShortcutTransform):
         for k in range(1, len(self.convs)):
             x, linear = self.stage(k, x, linear)
         return x + CENTRE
+
+
+def _normalization(filters, inside, norm, policy, k):
+    """GDN or its inverse, or the wavelet convolution that ends in it."""
+    if inside.wavelet == "none":
+        return GDN(inverse=norm == "igdn", order=1, dtype=policy, name=f"{norm}{k}")
+    # High bands are sparse: 1x1 kernels, in both kinds of wavelet convolution.
+    options = dict(high_kernel=1, order=1, aligned=True)
+    return wavelet_conv(filters, inside.wavelet, None, norm, policy, f"weconv{k}", **options)
 
 
 # Layers of the hyper networks, for `sequential`. Everything between y and a table index is float32

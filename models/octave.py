@@ -317,7 +317,7 @@ def karhunen_loeve(model: CodecModel, x: np.ndarray) -> None:
     principal_pair(linear.low, inverse.low, chain[..., : linear.leading])
     for layer in (analysis.down, synthesis.head):
         for path in (layer.high, layer.low):
-            path.kernel.assign(ops.zeros_like(path.kernel))
+            path.kernel.assign(ops.zeros(path.kernel.shape))
     model.start_rates(x)
 
 

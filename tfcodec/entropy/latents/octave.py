@@ -268,7 +268,7 @@ class OctaveLatents(LatentCoder):
             ),
         )
         for layer, start in starts:
-            layer.kernel.assign(ops.zeros_like(layer.kernel))
+            layer.kernel.assign(ops.zeros(layer.kernel.shape))
             layer.bias.assign(start.ravel())
 
     def auxiliary_loss(self) -> Tensor:

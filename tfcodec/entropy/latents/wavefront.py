@@ -140,7 +140,7 @@ class WavefrontLatents(LatentCoder):
 
     def start_rates(self, y: Tensor) -> None:
         last = self.estimator.layers[-1]
-        last.kernel.assign(ops.zeros_like(last.kernel))
+        last.kernel.assign(ops.zeros(last.kernel.shape))
         last.bias.assign(self.density.start(ops.convert_to_numpy(y).std(axis=(0, 1, 2))).ravel())
 
     def auxiliary_loss(self) -> Tensor:

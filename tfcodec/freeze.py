@@ -17,8 +17,8 @@ from tfcodec.coding.format import PROFILE_FLOAT32, padded
 from tfcodec.entropy.factorized import FactorizedPrior
 from tfcodec.entropy.walk import CODINGS, CodedPrior, LatentShapes
 from tfcodec.errors import InputError, ModelError, NotFreezable
+from tfcodec.exact import freezing, proof, specification
 from tfcodec.exact import layers as exact
-from tfcodec.exact import proof, specification
 from tfcodec.exports import installed, rebuild, write
 from tfcodec.exports.weights import form_of
 
@@ -63,10 +63,10 @@ def freeze(
     convs = []
     for network in networks:
         try:
-            frozen = exact.freeze(network, calibration, specification.PROFILES[profile])
+            frozen = freezing.freeze(network, calibration, specification.PROFILES[profile])
         except NotFreezable as error:
             raise ModelError(f"{info.name} cannot be frozen to {profile}: {error}") from error
-        exact.swap(network, frozen)
+        freezing.swap(network, frozen)
         convs += frozen
     progress("proving")
     with exact.by_the_specification():
@@ -90,7 +90,7 @@ def freeze(
 
 def _calibrate(model, networks, pictures, progress):
     """The ranges of the networks' channels on pictures, at three rungs of the ladder."""
-    with exact.Calibration(networks) as calibration:
+    with freezing.Calibration(networks) as calibration:
         for k, picture in enumerate(pictures):
             progress("calibrating", k, len(pictures))
             for rung in sorted({0.0, (len(model.lambdas) - 1) / 2, len(model.lambdas) - 1.0}):

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfcodec.entropy import chains, gaussian
+from tfcodec.exact import freezing, specification
 from tfcodec.exact import layers as exact
-from tfcodec.exact import specification
+from tfcodec.exact.phases import from_phases, to_phases
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.gdn import GDN
 from tfcodec.layers.octave import OctaveConv2D, OctaveConv2DTranspose
@@ -41,7 +42,7 @@ def frozen(layer, channels, profile, slope=1.0, blocks=None, seed=0, steps=0):
     layer.build((None, None, None, channels))
     for variable in layer.variables:
         variable.assign(rng.standard_t(3, variable.shape) * 0.1)
-    kernel, bias, fields = exact._convolution(layer)
+    kernel, bias, fields = freezing.convolution(layer)
     blocks = blocks or (channels,)
     in_scale = 2.0 ** np.repeat(rng.randint(-8, 3, len(blocks)), blocks)
     reach = (np.abs(kernel) * in_scale[:, None]).sum((0, 1, 2)).reshape(fields["factor"] ** 2, -1)
@@ -49,10 +50,9 @@ def frozen(layer, channels, profile, slope=1.0, blocks=None, seed=0, steps=0):
     return specification.quantise(
         kernel,
         bias,
-        in_scale,
+        specification.Source(in_scale, steps * in_scale),
         specification.Meaning(0.3 * reach.max(0), np.zeros(reach.shape[1]), -most, most),
         profile,
-        steps * in_scale,
         blocks=blocks,
         slope=specification.slope_ratio(slope),
         **fields,
@@ -204,10 +204,9 @@ def test_blocks_of_unlike_ranges_keep_their_digits():
         conv = specification.quantise(
             kernel,
             np.zeros(4),
-            in_scale,
+            specification.Source(in_scale, np.zeros(8)),
             output,
             profile,
-            np.zeros(8),
             **fields,
             blocks=blocks,
             slope=(1, 0),
@@ -284,9 +283,9 @@ def test_slopes_become_ratios(slope, ratio):
 @pytest.mark.parametrize("size, strides", [(5, 2), (3, 2), (4, 2), (5, 3), (1, 2), (2, 4)])
 def test_phases_hold_each_weight_once(size, strides):
     kernel = np.arange(1, size * size * 6 + 1, dtype=float).reshape(size, size, 2, 3)
-    phases, _ = specification.to_phases(kernel, strides)
+    phases, _ = to_phases(kernel, strides)
     assert np.count_nonzero(phases) == kernel.size
-    np.testing.assert_array_equal(specification.from_phases(phases, size, strides), kernel)
+    np.testing.assert_array_equal(from_phases(phases, size, strides), kernel)
 
 
 class Owner(keras.layers.Layer):
@@ -316,9 +315,9 @@ def test_a_frozen_chain_replaces_the_network_and_its_weights(profile):
     outputs = (("mu", 4), ("log_scale", 3), ("features", 3))
     layer, chain, x = owner(layers, outputs)
     expected = np.array(layer(x))
-    with exact.Calibration([chain]) as calibration:
+    with freezing.Calibration([chain]) as calibration:
         layer(1.5 * x)  # so that nothing of x saturates
-    exact.swap(chain, exact.freeze(chain, calibration, profile))
+    freezing.swap(chain, freezing.freeze(chain, calibration, profile))
     types = {"int8", "int32", "float32", profile.weight_type}
     assert {v.dtype for v in layer.variables} == types
     assert not layer.trainable_variables
@@ -356,7 +355,7 @@ def octaves(kinds, seed=0):
     stages, wiring = chains.list_octave_stages(layer.net.stages)
     outputs = tuple((kind, 4) for kind in kinds)
     chain = chains.FreezableNetwork(layer, "net", stages, outputs, (6, 6), 2, wiring)
-    with exact.Calibration([chain]) as calibration:
+    with freezing.Calibration([chain]) as calibration:
         layer(tuple(1.5 * each for each in x))  # so that nothing of x saturates
     return layer, chain, calibration, x
 
@@ -365,13 +364,13 @@ def octaves(kinds, seed=0):
 def test_frozen_octave_convolutions_add_integers_of_one_scale(profile):
     layer, chain, calibration, x = octaves(("features", "mu"))
     expected = [np.array(each) for each in layer(x)]
-    convs = exact.freeze(chain, calibration, profile)
+    convs = freezing.freeze(chain, calibration, profile)
     wiring = chain.wired()
     for number, other in enumerate(wiring.added):
         if other is not None:
             paths = convs[number], convs[other - wiring.inputs]
             np.testing.assert_array_equal(*(conv.arrays["out_scale"] for conv in paths))
-    exact.swap(chain, convs)
+    freezing.swap(chain, convs)
     found = [np.array(each) for each in layer(x)]
     with exact.by_the_specification():
         for specified, each in zip(layer(x), found, strict=True):
@@ -387,7 +386,7 @@ def test_the_two_forms_of_a_frozen_pair_have_one_gradient():
     """That of the network it was made of, whose outputs are those of the integers."""
     layer, chain, calibration, x = octaves(("features", "features"))
     network = layer.net
-    exact.pair(chain, exact.freeze(chain, calibration, PROFILES[0]))
+    freezing.pair(chain, freezing.freeze(chain, calibration, PROFILES[0]))
     for found, integers in zip(layer(x), layer.net.exact(x), strict=True):
         np.testing.assert_array_equal(found, integers)
     weights = network.trainable_variables
@@ -402,7 +401,7 @@ def test_the_two_forms_of_a_frozen_pair_have_one_gradient():
 def test_what_octave_convolutions_cannot_freeze_is_said():
     _, chain, calibration, _ = octaves(("features", "log_scale"))
     with pytest.raises(ValueError, match=r"two paths is features or means, not log\(sigma\)"):
-        exact.freeze(chain, calibration, PROFILES[0])
+        freezing.freeze(chain, calibration, PROFILES[0])
     with pytest.raises(ValueError, match="an octave convolution has a GDN between z and an index"):
         chains.list_octave_stages(Octaves(GDN()).net.stages)
 
@@ -432,9 +431,9 @@ def test_no_last_bit_moves_an_index():
 @pytest.mark.parametrize("reach", [1.0, 1e6])
 def test_inputs_beyond_any_range_are_clipped_alike(reach):
     layer, chain, x = owner([conv(4, 3), leaky(0.125), conv(4, 3)], (("mu", 4),))
-    with exact.Calibration([chain]) as calibration:
+    with freezing.Calibration([chain]) as calibration:
         layer(x)
-    exact.swap(chain, exact.freeze(chain, calibration, PROFILES[0]))
+    freezing.swap(chain, freezing.freeze(chain, calibration, PROFILES[0]))
     symbols = np.float32(np.random.RandomState(1).choice([-32767, 32767], x.shape) * reach)
     found = layer(symbols)
     first, last = layer.net.convs

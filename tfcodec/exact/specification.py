@@ -32,6 +32,8 @@ from typing import Any
 import numpy as np
 
 from tfcodec.errors import NotFreezable
+from tfcodec.exact.phases import from_phases
+from tfcodec.exact.rounding import Compensation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,42 +277,63 @@ class Meaning:
     high: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a convolution's input is.
+
+    scale: what an integer means [C]; mean: real [C].
+    covariance: of what the kernel's rows meet, real [rows x columns x C] twice, see `rounding`;
+        without it each weight goes to the nearest integer.
+    """
+
+    scale: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray | None = None
+
+    def compensation(self, taps: int) -> Compensation | None:
+        """For weights of integers. Args: taps: of the kernel."""
+        if self.covariance is None:
+            return None
+        each = np.tile(np.float64(self.scale), taps)
+        return Compensation(self.covariance / np.outer(each, each))
+
+
 def quantise(
     kernel: np.ndarray,
     bias: np.ndarray,
-    in_scale: np.ndarray,
+    source: Source,
     output: Meaning,
     profile: Profile,
-    mean: np.ndarray,
     **fields: Any,
 ) -> Conv:
     """The `Conv` nearest to a float convolution.
 
     Args:
         kernel: float [rows, columns, C, O]; bias: float [O].
-        in_scale: what an integer of the input means [C].
+        source: a `Source`.
         output: `Meaning` of those of the output, arrays [O / factor^2].
         profile: a `Profile`.
-        mean: of the input, real [C].
         fields: the other fields of `Conv`, but `groups`.
     Raises: NotFreezable if a weight does not fit.
     """
-    phases = fields["factor"] ** 2
+    phases, in_scale = fields["factor"] ** 2, np.float64(source.scale)
     blocks, outputs = fields["blocks"], kernel.shape[-1]
     scale = np.tile(np.float64(np.float32(output.scale)), phases)
-    folded = np.float64(kernel) * np.float64(in_scale)[:, None] / scale
+    folded = np.float64(kernel) * in_scale[:, None] / scale
     real_bias = (np.float64(bias) - np.tile(np.float64(np.float32(output.offset)), phases)) / scale
 
     spans = np.split(folded, np.cumsum(blocks)[:-1], axis=2)
     largest = np.stack([np.abs(span).max((0, 1, 2)) for span in spans])  # [blocks, O]
     shifts = _finest_shifts(largest, profile, fields["name"])
     conv = Conv(**fields, profile=profile.name, groups=(), outputs=outputs)
+    compensation = source.compensation(kernel.shape[0] * kernel.shape[1])
     # Where the whole sum does not fit, its finest shift gives way.
     most = np.where(largest > 0, shifts, 0).max(0)
     while True:
         shifts = np.minimum(shifts, most)
         each = shifts[conv.block_of_channels()]
-        rounded, lost = _rounded(folded, each, np.float64(mean) / np.float64(in_scale))
+        rounded = _rounded(folded, 2.0**-each, profile, compensation)
+        lost = _lost(folded - rounded * 2.0**-each, source.mean / in_scale)
         wide_bias = np.rint((real_bias + lost) * 2.0 ** shifts.max(0))
         conv.arrays = {
             "kernel": rounded.astype(profile.weight_type),
@@ -335,15 +358,23 @@ def quantise(
     return conv
 
 
-def _rounded(folded, shifts, mean):
-    """(the weights' integers, what rounding took from the sum, in steps of the output, [O]).
+def _rounded(folded, steps, profile, compensation):
+    """The weights' integers, float64. Args: steps: what they mean, [C, O]."""
+    if compensation is None:
+        return np.rint(folded / steps)
+    matrix = folded.reshape(-1, folded.shape[-1])
+    steps = np.broadcast_to(steps, folded.shape).reshape(matrix.shape)
+    return compensation.round(matrix, steps, profile.weight_max).reshape(folded.shape)
 
-    The latter goes into the bias, so that for the mean input nothing is lost (Nagel, van Baalen,
+
+def _lost(errors, mean):
+    """What rounding took from the sum, in steps of the output, [O].
+
+    It goes into the bias, so that for the mean input nothing is lost (Nagel, van Baalen,
     Blankevoort, Welling, "Data-Free Quantization through Weight Equalization and Bias Correction",
     ICCV 2019). Flat areas are alike everywhere, and would be off alike.
     """
-    rounded = np.rint(folded * 2.0**shifts)
-    return rounded, ((folded - rounded * 2.0**-shifts) * mean[:, None]).sum((0, 1, 2))
+    return (errors * mean[:, None]).sum((0, 1, 2))
 
 
 def _finest_shifts(largest, profile, name):
@@ -386,51 +417,3 @@ def dequantise(conv: Conv) -> tuple[np.ndarray, np.ndarray]:
         kernel = from_phases(kernel, conv.transposed, conv.factor)
         bias = bias[: len(bias) // phases]
     return np.float32(kernel), np.float32(bias)
-
-
-def to_phases(
-    kernel: np.ndarray, strides: int
-) -> tuple[np.ndarray, tuple[tuple[int, int], tuple[int, int]]]:
-    """A transposed convolution as a convolution and depth to space.
-
-    Args:
-        kernel: [k, k, O, C], of `layers.conv.UpConv2D`: output n sums x[i] kernel[n + top - s i]
-            with top = (k - 1) // 2.
-    Returns: (kernel [t, t, C, s s O], pads): phase p of the output, at n = s m + p, sums
-        x[m + d] kernel[p + top - s d] over d.
-    """
-    size, top = kernel.shape[0], (kernel.shape[0] - 1) // 2
-    taps = _taps(size, strides)
-    phases = np.zeros(
-        [len(taps), len(taps), kernel.shape[3], strides, strides, kernel.shape[2]], kernel.dtype
-    )
-    for (i, j, p, q), (row, column) in _phase_taps(size, top, taps, strides):
-        phases[i, j, :, p, q] = kernel[row, column].T
-    pad = (-taps[0], taps[-1])
-    return phases.reshape(*phases.shape[:3], -1), (pad, pad)
-
-
-def from_phases(kernel: np.ndarray, size: int, strides: int) -> np.ndarray:
-    """The reverse of `to_phases`, for a kernel of that size."""
-    taps = _taps(size, strides)
-    phases = kernel.reshape(*kernel.shape[:3], strides, strides, -1)
-    original = np.zeros([size, size, phases.shape[-1], phases.shape[2]], kernel.dtype)
-    for (i, j, p, q), (row, column) in _phase_taps(size, (size - 1) // 2, taps, strides):
-        original[row, column] = phases[i, j, :, p, q].T
-    return original
-
-
-def _taps(size, strides):
-    """The offsets d at which any phase has a weight."""
-    top = (size - 1) // 2
-    return range(-((size - 1 - top) // strides), (strides - 1 + top) // strides + 1)
-
-
-def _phase_taps(size, top, taps, strides):
-    for i, di in enumerate(taps):
-        for j, dj in enumerate(taps):
-            for p in range(strides):
-                for q in range(strides):
-                    row, column = p + top - strides * di, q + top - strides * dj
-                    if 0 <= row < size and 0 <= column < size:
-                        yield (i, j, p, q), (row, column)

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from tfcodec import models
-from tfcodec.exact import layers as exact
-from tfcodec.exact import proof
+from tfcodec.exact import freezing, proof
 from tfcodec.exports.installed import ModelInfo
 from tfcodec.exports.weights import dequantised, read_weights, stored_weights
 from tfcodec.models.base import CodecModel
@@ -19,7 +18,7 @@ def rebuild_with_gradients(info: ModelInfo) -> tuple[CodecModel, Any]:
     convs = {c.name: c for c in proof.frozen_convolutions(info.config, stored_weights(info))}
     if convs:
         for chain in model.entropy_chains():
-            exact.pair(chain, [convs[exact.float_path(layer)] for layer, _ in chain.stages])
+            freezing.pair(chain, [convs[freezing.float_path(layer)] for layer, _ in chain.stages])
     return model, config
 
 
@@ -38,7 +37,7 @@ def rebuild(info: ModelInfo, as_float: bool = False) -> tuple[CodecModel, Any]:
     model = models.build_with_weights(name, config, precision)
     if convs:
         for chain in model.entropy_chains():
-            exact.swap(chain, [convs[exact.float_path(layer)] for layer, _ in chain.stages])
+            freezing.swap(chain, [convs[freezing.float_path(layer)] for layer, _ in chain.stages])
     for variable in model.variables:
         value = stored[variable.path]
         integers = np.issubdtype(value.dtype, np.integer)

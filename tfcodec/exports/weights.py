@@ -1,9 +1,10 @@
 """Weights as an export stores them, and back; reading needs no TensorFlow."""
 
 import fnmatch
+import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ HALVES_FROM = 4096
 # chains, which carry the picture itself: on the bundled default they were 0.5 of 0.75 % in BD-rate.
 INT8_FROM = 16384
 LINEAR_CHAINS = ("/shortcut", "/linear/", "/pca/")
+INT8_MAX = 127
 SCALE = "/scale"
 DATA_FILE = "1/variables/variables.data-00000-of-00001"  # of the SavedModel, below an export
 
@@ -121,10 +123,10 @@ def quantised(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Quantised again, their product gives these very integers and scales: a scale has 16 significant
     bits, so that 127 of it are exact in float32.
     """
-    scale = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / np.float32(127)
+    scale = np.abs(kernel).max(axis=tuple(range(kernel.ndim - 1))) / np.float32(INT8_MAX)
     scale = (scale.view(np.uint32) & 0xFFFFFF00).view(np.float32)
     integers = np.rint(kernel / np.where(scale > 0, scale, np.float32(1)))
-    return np.clip(integers, -127, 127).astype(np.int8), scale
+    return np.clip(integers, -INT8_MAX, INT8_MAX).astype(np.int8), scale
 
 
 def read_form(weights: str) -> tuple[str, list[str]]:
@@ -137,17 +139,23 @@ def read_form(weights: str) -> tuple[str, list[str]]:
     return form, [pattern.removeprefix("int8:") for pattern in patterns]
 
 
+def is_small(path: str, shape: Sequence[int], weights: str) -> bool:
+    """Whether a variable is stored in int8. Args: weights: see `WEIGHTS`."""
+    form, patterns = read_form(weights)
+    small = any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
+    if form == "int8" and not any(chain in path for chain in LINEAR_CHAINS):
+        small |= math.prod(shape) >= INT8_FROM
+    return small and path.endswith("/kernel")
+
+
 def stored_arrays(path: str, value: np.ndarray, weights: str) -> dict[str, np.ndarray]:
     """{name: array} of what is stored of a variable of the model. Args: weights: see `WEIGHTS`."""
     import ml_dtypes
 
-    form, patterns = read_form(weights)
+    form, _ = read_form(weights)
     if np.issubdtype(value.dtype, np.integer):
         return {path: value}
-    small = any(fnmatch.fnmatch(path, pattern) for pattern in patterns)
-    if form == "int8" and not any(chain in path for chain in LINEAR_CHAINS):
-        small |= value.size >= INT8_FROM
-    if small and path.endswith("/kernel"):
+    if is_small(path, value.shape, weights):
         integers, scale = quantised(np.float32(value))
         return {path: integers, path + SCALE: scale}
     if value.size < HALVES_FROM or form == "float32":

@@ -20,7 +20,8 @@ from tfcodec.quality import HIGHEST, LOWEST
 if TYPE_CHECKING:  # imports Keras
     from tfcodec.models.base import CodecModel
 
-DEFAULT_QUALITY = 5.0
+# The default quality is where a ladder has this lambda, for MSE; on one without it, the middle.
+DEFAULT_LAMBDA, MIDDLE = 0.01077, 5.0
 
 
 def write(
@@ -33,6 +34,7 @@ def write(
     weights: str = "bfloat16",
     note: dict[str, Any] | None = None,
     precision: str = "float32",
+    calibration: np.ndarray | None = None,
 ) -> ModelInfo:
     """Writes a trained model as an export; an existing one is replaced when the new one is whole.
 
@@ -47,16 +49,24 @@ def write(
         note: dictionary that is added to config.json.
         precision: in which the transforms compute, "float32" or "bfloat16"; the entropy model
             computes in float32 always.
+        calibration: pictures, float32 [B, H, W, 3] in [0, 1], for which kernels in int8 are
+            rounded, see `rounding`; without them each weight goes to the nearest integer.
     Returns: the `ModelInfo`.
     Raises: InputError if `directory` holds something else than an export.
     """
     from tfcodec import models
+    from tfcodec.exports import rounding
 
     values = {v.path: np.float32(v.numpy()) for v in model.variables}
     # Training may have computed otherwise.
     model = models.build_with_weights(model_name, config, precision)
     for variable in model.variables:
         variable.assign(values[variable.path])
+    if calibration is not None:
+        found = rounding.rounded(model, calibration, weights)
+        for variable in model.variables:
+            if variable.path in found:
+                variable.assign(found[variable.path])
     note = {"precision": precision, **(note or {})}
     return save(model, directory, model_name, preset, config, name, weights, note)
 
@@ -104,6 +114,14 @@ def save(
     return read_info(directory)
 
 
+def _default_quality(lambdas):
+    """The half step that is nearest to `DEFAULT_LAMBDA` on a ladder, or `MIDDLE`."""
+    if not lambdas[0] <= DEFAULT_LAMBDA <= lambdas[-1]:
+        return MIDDLE
+    rung = np.interp(np.log(DEFAULT_LAMBDA), np.log(lambdas), range(len(lambdas)))
+    return round(2 * (LOWEST + rung / (len(lambdas) - 1) * (HIGHEST - LOWEST))) / 2
+
+
 def _describe(model, note):
     """What config.json says of a model whatever its name, with `note` added."""
     single = len(model.lambdas) == 1
@@ -111,7 +129,7 @@ def _describe(model, note):
         "profile": note["profile"],
         "portable": note["portable"],
         "qualities": None if single else [LOWEST, HIGHEST],
-        "default_quality": None if single else DEFAULT_QUALITY,
+        "default_quality": None if single else _default_quality(model.lambdas),
         "lambdas": list(model.lambdas),
         "stride": model.stride,
         "steps": [part.to_json() for part in model.parts],

@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # these import Keras
     from tfcodec.training.trainer import Trainer
 
 
+PREPARED_FOR, ROUNDED_FOR = 128, 24  # crops that a model is started with; and rounded for
+
+
 @dataclasses.dataclass(frozen=True)
 class Start:
     """Weights to start from: see `weights.initialise`."""
@@ -212,7 +215,26 @@ def train(run: Run, collected: Collected) -> ModelInfo | None:
             run.export.name,
             weights=run.export.weights,
             precision=run.export.precision,
+            calibration=_calibration(run, collected),
         )
+
+
+def _calibration(run, collected):
+    """Crops for which the export's int8 kernels are rounded, or None: see `write.write`."""
+    if "int8" not in run.export.weights or not collected.training:
+        return None
+    return _first_crops(run, collected.training, ROUNDED_FOR)
+
+
+def _first_crops(run, training, count):
+    """The first of the run's crops, float32 [count, crop, crop, 3] in [0, 1]."""
+    import numpy as np
+
+    from tfcodec.training import crops
+
+    seed = run.settings.seed
+    plan = crops.plan(0, count=len(training), batch_size=count, num_rungs=1, seed=seed)
+    return crops.cut(training, plan, run.settings.crop) / np.float32(255)
 
 
 def _check_learnt(run, trainer):
@@ -231,12 +253,11 @@ def _check_learnt(run, trainer):
 def prepare(run: Run, config: Any, collected: Collected) -> "Trainer":
     """The `Trainer` of a run before its first step; says what it is going to do."""
     import keras
-    import numpy as np
 
-    from tfcodec.training import crops, weights
+    from tfcodec.training import weights
     from tfcodec.training.trainer import Trainer
 
-    training, start, crop = collected.training, run.start, run.settings.crop
+    training, start = collected.training, run.start
     # A run that is killed before its first checkpoint begins anew from the same weights.
     keras.utils.set_random_seed(run.settings.seed)
     model = build(run, config)
@@ -245,10 +266,7 @@ def prepare(run: Run, config: Any, collected: Collected) -> "Trainer":
         anew = weights.initialise(model, start.path, start.averaged, start.partly)
     logging.info(describe(run, model, collected))
     if training and anew:
-        plan = crops.plan(
-            0, count=len(training), batch_size=128, num_rungs=1, seed=run.settings.seed
-        )
-        x = crops.cut(training, plan, crop) / np.float32(255)
+        x = _first_crops(run, training, PREPARED_FOR)
         if start:
             logging.info("%d of %d variables start anew", len(anew), len(model.variables))
             model.start_rates(x)

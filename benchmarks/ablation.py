@@ -12,7 +12,10 @@ lambdas, for the averaged weights.
 A run is a process of its own. One that is finished is only read, one that was stopped goes on, so
 that the same command works off a long queue in pieces: all variants with the first seed, then with
 the next one. With `--minutes` no run begins after that time, and the one that is under way is
-stopped with a checkpoint. `--table` prints what there is.
+stopped with a checkpoint. `--table` prints what there is. What was found so far is kept in
+benchmarks/ablations (`--out`), which remembers results and neither weights nor logs.
+
+On JAX (KERAS_BACKEND=jax) take `--steps_per_dispatch 50`; a run takes some 40 s to compile.
 """
 
 import argparse
@@ -106,6 +109,7 @@ def read_flags(argv: list[str] | None) -> argparse.Namespace:
     flags.add_argument("--batch_size", type=int, default=8)
     flags.add_argument("--crop", type=int, default=256)
     flags.add_argument("--learning_rate", type=float, default=1e-3)
+    flags.add_argument("--steps_per_dispatch", type=int, default=1, help="JAX only")
     flags.add_argument("--seeds", default="0,1", help="numbers, commas between")
     flags.add_argument("--minutes", type=float, default=math.inf, help="how long to work")
     flags.add_argument("--table", action="store_true", help="print tables alone, train nothing")
@@ -164,6 +168,7 @@ def run(job: Job, args: argparse.Namespace, end: float) -> int:
     """Trains in a process of its own, which is asked to stop at `end`; returns its status."""
     order = {"job": dataclasses.asdict(job), "out": args.out}
     order |= {"data": args.data, "validation": args.validation}
+    order |= {"steps_per_dispatch": args.steps_per_dispatch}
     command = [sys.executable, __file__, job.family, "--process", json.dumps(order)]
     # A session of its own: Ctrl-C reaches it once, from here; twice would be without a checkpoint.
     process = subprocess.Popen(command, start_new_session=True)
@@ -181,7 +186,7 @@ def run(job: Job, args: argparse.Namespace, end: float) -> int:
 def train(order: dict) -> None:
     """Trains one variant to its last step; leaves its averaged weights, curve and cost as JSON.
 
-    Args: order: `job`, the fields of a `Job`; `out`, `data` and `validation`, as the flags.
+    Args: order: `job`, the fields of a `Job`; `out`, the others as the flags.
     """
     import keras
     import numpy as np
@@ -204,27 +209,31 @@ def train(order: dict) -> None:
         learning_rate=job.learning_rate,
         seed=job.seed,
         checkpoint_every=500,
+        steps_per_dispatch=order["steps_per_dispatch"],
     )
     sources = dict(data=order["data"], validation=order["validation"])
     collected = collect(Run(job.family, job.variant, settings, **sources))
     backends.set_precision(settings)
     keras.utils.set_random_seed(job.seed)
     family = FAMILIES[job.family]
-    model = family.variants[job.variant](family.sizes)
-    check_crop(settings, model.stride)
-    model.build_weights()
     training, folder = collected.training, job.folder(order["out"])
     first = crops.plan(0, count=len(training), batch_size=128, num_rungs=1, seed=job.seed)
-    model.prepare(crops.cut(training, first, job.crop) / np.float32(255))
-    trainer = Trainer(model, training, settings)
+    with backends.backend().host():
+        model = family.variants[job.variant](family.sizes)
+        check_crop(settings, model.stride)
+        model.build_weights()
+        model.prepare(crops.cut(training, first, job.crop) / np.float32(255))
+        trainer = Trainer(model, training, settings)
     loop.fit(trainer, str(folder))
     with trainer.averaged():
         points = validate(model, collected.validation, job.crop)
+    with backends.backend().host():
+        macs = complexity.macs_per_pixel(model)
     found = {
         **job.described(),
         "pictures": [len(training), len(collected.validation)],
         "parameters": model.count_params(),
-        "macs": complexity.macs_per_pixel(model),
+        "macs": macs,
         "points": points,
     }
     trainer.save_weights(str(folder / "weights"))

@@ -18,6 +18,8 @@ TITLES = {
     "avif": "AVIF (speed 6)",
     "bpg": "BPG 4:4:4 (as published)",
     "vtm": "VTM-9.1 (as published)",
+    "bmshj2018-hyperprior-msssim": "bmshj2018-hyperprior for MS-SSIM (CompressAI, as published)",
+    "cheng2020-attn-msssim": "cheng2020-attn for MS-SSIM (CompressAI, as published)",
 }
 
 
@@ -40,14 +42,18 @@ def section(name, evaluation):
     text += (
         f"\n{laws['files'] - laws['other_pixels']} of {laws['files']} files decode to exactly the "
         f"encoder's pixels; all files together are {laws['total_excess_percent']:+.2f} % over\nthe "
-        "model's estimate.\n\nBD-rate (PSNR; negative saves bits): "
+        "model's estimate.\n\n"
     )
-    rates = [
-        f"{TITLES[rate['against']]} {rate['psnr']['percent']:+.1f} %"
-        for rate in evaluation["bd_rates"]
-        if rate["model"] == name and rate["against"] in TITLES and rate["psnr"]
-    ]
-    return text + "; ".join(rates) + ".\n\n"
+    rates = [r for r in evaluation["bd_rates"] if r["model"] == name and r["against"] in TITLES]
+    for measure, words in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM in dB")):
+        # Against models that were trained for MS-SSIM, that alone says something.
+        found = [
+            f"{TITLES[rate['against']]} {rate[measure]['percent']:+.1f} %"
+            for rate in rates
+            if rate[measure] and (measure == "ms_ssim" or "msssim" not in rate["against"])
+        ]
+        text += f"BD-rate ({words}; negative saves bits): {'; '.join(found)}.\n\n"
+    return text
 
 
 def main(path):

@@ -353,7 +353,7 @@ def test_a_run_leaves_the_result_that_tables_are_made_of(tmp_path, monkeypatch, 
     other = tmp_path / "other.png"
     pictures.write(other, pictures.from_array(np.uint8(255 * _crops()[0])))
     try:
-        order = {"job": dataclasses.asdict(job), "out": str(tmp_path)}
+        order = {"job": dataclasses.asdict(job), "out": str(tmp_path), "steps_per_dispatch": 1}
         ablation.train({**order, "data": photograph, "validation": str(other)})
     finally:
         keras.config.set_dtype_policy("float32")

@@ -59,6 +59,14 @@ class ExactConv2D(keras.layers.Layer):
         for name, variable in self.arrays.items():
             variable.assign(arrays[name])
 
+    def hold_constant(self) -> None:
+        """Makes the kernel a float32 constant of the graphs that are traced from now on.
+
+        Of 8 bits, LiteRT's converter leaves the cast in the network, and LiteRT computes
+        convolutions several times slower whose kernel is not known beforehand.
+        """
+        self.arrays["kernel"] = np.float32(ops.convert_to_numpy(self.arrays["kernel"]))
+
     def call(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         x = ops.pad(x, [(0, 0), *self.conv.pads, (0, 0)])
         float64 = specification.PROFILES[self.conv.profile].kernel == "float64"

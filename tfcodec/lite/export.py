@@ -140,9 +140,13 @@ def convert(info: ModelInfo, progress: Progress) -> tuple[dict[str, bytes], dict
     quiet.import_tensorflow()
     import tensorflow as tf
 
+    from tfcodec.exact.layers import ExactConv2D
     from tfcodec.exports import graph, rebuild
 
     model, _ = rebuild.rebuild(info)
+    for layer in model._flatten_layers():
+        if isinstance(layer, ExactConv2D):
+            layer.hold_constant()
     networks, described = {}, {"steps": []}
 
     def add(name, function, *arguments):

@@ -291,9 +291,16 @@ class Decoder {
 // ----------------------------------------------------------------------------- quad's own walk
 
 constexpr int STRIDE = 64, Z_CHANNELS = 96, Y_STRIDE = 32, Y_CHANNELS = 256, Y_STEPS = 4;
-constexpr float TOP_RUNG = 7;  // 8 lambdas
 
-Tensor decode(const std::string& folder, const File& file) {
+// The highest rung of the ladder that config.json describes: one less than it has lambdas.
+float top_rung(const std::string& described) {
+  size_t begin = described.find("\"lambdas\": ["), end = described.find(']', begin);
+  if (end == std::string::npos) fail("config.json has no lambdas");
+  return std::count(described.begin() + begin, described.begin() + end, ',');
+}
+
+// Args: top: of `top_rung`.
+Tensor decode(const std::string& folder, const File& file, float top) {
   Decoder decoder(folder, file);
   int rows = (file.height + STRIDE - 1) / STRIDE, columns = (file.width + STRIDE - 1) / STRIDE;
   std::vector<Tensor> outputs = run(folder + "/step0.tflite", {}, {FLOAT32, INT32});
@@ -314,7 +321,7 @@ Tensor decode(const std::string& folder, const File& file) {
   if (decoder.checksum() != file.checksum) fail("the symbols are not the encoder's");
 
   Tensor y_hat = run(folder + "/finish.tflite", state, {FLOAT32})[0], rung = Tensor::of(FLOAT32, {1});
-  float value = std::min(file.quality / 32.0f / 7, 1.0f) * TOP_RUNG;  // qualities are from 1 to 8
+  float value = std::min(file.quality / 32.0f / 7, 1.0f) * top;  // qualities are from 1 to 8
   memcpy(rung.bytes.data(), &value, sizeof value);
   return run(folder + "/synthesis.tflite", {y_hat, rung}, {UINT8})[0];
 }
@@ -327,7 +334,7 @@ int main(int count, char** words) {
   std::string described(config.begin(), config.end());
   if (described.find("\"fingerprint\": \"" + file.fingerprint + '"') == std::string::npos)
     fail(std::string(words[2]) + ": is of another model");
-  Tensor picture = decode(words[1], file);
+  Tensor picture = decode(words[1], file, top_rung(described));
   std::ofstream out(words[3], std::ios::binary);
   out << "P6\n" << file.width << " " << file.height << "\n255\n";
   for (uint32_t row = 0; row < file.height; ++row)

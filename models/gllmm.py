@@ -15,7 +15,8 @@ rounded latents in training, where theirs are noisy (as Minnen and Singh, ICIP 2
 not bound to an alphabet, so nothing of it is stored, nor a mask of channels; padding is at the
 bottom and right. `n128` (low rates) and `n256` are the paper's; `compact` has concatenated blocks
 and attention at H/8 between linear chains (models/blocks), with gains for a ladder of eight rates.
-Three Gaussians need 5.6 % fewer bits there than one, all nine components 6.1 % (docs/ablations.md).
+Three Gaussians need 5.3 % fewer bits there than one, and all nine components half a percent fewer
+still (docs/ablations.md).
 """
 
 import dataclasses

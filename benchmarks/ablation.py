@@ -166,9 +166,8 @@ def work(jobs: list[Job], args: argparse.Namespace) -> int:
 
 def run(job: Job, args: argparse.Namespace, end: float) -> int:
     """Trains in a process of its own, which is asked to stop at `end`; returns its status."""
-    order = {"job": dataclasses.asdict(job), "out": args.out}
-    order |= {"data": args.data, "validation": args.validation}
-    order |= {"steps_per_dispatch": args.steps_per_dispatch}
+    names = ("out", "data", "validation", "steps_per_dispatch")
+    order = {"job": dataclasses.asdict(job), **{name: getattr(args, name) for name in names}}
     command = [sys.executable, __file__, job.family, "--process", json.dumps(order)]
     # A session of its own: Ctrl-C reaches it once, from here; twice would be without a checkpoint.
     process = subprocess.Popen(command, start_new_session=True)
@@ -189,13 +188,12 @@ def train(order: dict) -> None:
     Args: order: `job`, the fields of a `Job`; `out`, the others as the flags.
     """
     import keras
-    import numpy as np
     from absl import logging
 
     from tfcodec import complexity
     from tfcodec.files import atomic_write
-    from tfcodec.training import backends, checkpoint, crops, loop
-    from tfcodec.training.run import Run, collect
+    from tfcodec.training import backends, checkpoint, loop
+    from tfcodec.training.run import Run, collect, first_crops
     from tfcodec.training.settings import Settings, check_crop
     from tfcodec.training.trainer import Trainer
     from tfcodec.training.validation import validate
@@ -217,12 +215,11 @@ def train(order: dict) -> None:
     keras.utils.set_random_seed(job.seed)
     family = FAMILIES[job.family]
     training, folder = collected.training, job.folder(order["out"])
-    first = crops.plan(0, count=len(training), batch_size=128, num_rungs=1, seed=job.seed)
     with backends.backend().host():
         model = family.variants[job.variant](family.sizes)
         check_crop(settings, model.stride)
         model.build_weights()
-        model.prepare(crops.cut(training, first, job.crop) / np.float32(255))
+        model.prepare(first_crops(settings, training))
         trainer = Trainer(model, training, settings)
     loop.fit(trainer, str(folder))
     with trainer.averaged():

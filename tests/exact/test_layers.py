@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfcodec.entropy import chains, gaussian
+from tfcodec.errors import NotFreezable
 from tfcodec.exact import freezing, specification
 from tfcodec.exact import layers as exact
 from tfcodec.exact.phases import from_phases, to_phases
@@ -404,6 +405,14 @@ def test_what_octave_convolutions_cannot_freeze_is_said():
         freezing.freeze(chain, calibration, PROFILES[0])
     with pytest.raises(ValueError, match="an octave convolution has a GDN between z and an index"):
         chains.list_octave_stages(Octaves(GDN()).net.stages)
+
+
+def test_a_layer_that_pads_otherwise_is_said_by_freezing_not_by_calibration():
+    layer, chain, x = owner([partial(keras.layers.Conv2D, 4, 3)], (("mu", 4),))
+    with freezing.Calibration([chain]) as calibration:
+        layer(x)
+    with pytest.raises(NotFreezable, match="pads in a way that is not supported"):
+        freezing.freeze(chain, calibration, PROFILES[0])
 
 
 def test_no_multiple_of_a_64th_is_near_a_tie_between_levels():

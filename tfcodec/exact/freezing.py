@@ -14,6 +14,7 @@ from tfcodec.errors import NotFreezable
 from tfcodec.exact import phases, specification
 from tfcodec.exact.layers import ExactNetwork, StraightThrough
 from tfcodec.exact.rounding import Moments, patches
+from tfcodec.layers import Tensor
 from tfcodec.layers.conv import DownConv2D, SubpixelConv2D, UpConv2D
 from tfcodec.layers.watch import watching
 
@@ -22,6 +23,31 @@ HEADROOM = 1.25  # of a channel's range over the largest value seen in calibrati
 # at the highest one, and steps that are finer for all save more than clipping those few costs: quad
 # lost 0.72 % at its lowest rate with a headroom of 1.25 for all, 0.17 % with these (eight crops).
 HIDDEN_HEADROOM, DECODED_HEADROOM = 0.875, 0.625
+
+
+class Met:
+    """A convolution's kernel [rows, columns, C, O], and the moments of what its rows meet.
+
+    Raises: NotFreezable, as `convolution`.
+    """
+
+    def __init__(self, layer: keras.layers.Layer):
+        self.kernel, _, fields = convolution(layer)
+        self._window = [fields[name] for name in ("kernel_size", "pads", "strides")]
+        self.moments = Moments()
+
+    @classmethod
+    def of(cls, layer: keras.layers.Layer) -> "Met | None":
+        """That of a layer, None if it pads in another way than is known here."""
+        try:
+            return cls(layer)
+        except NotFreezable:
+            return None
+
+    def add(self, x: Tensor) -> None:
+        """Counts an input of the convolution, [B, H, W, C]."""
+        x = ops.convert_to_numpy(ops.cast(x, "float32"))
+        self.moments.add(patches(x, *self._window))
 
 
 class Calibration:
@@ -34,7 +60,7 @@ class Calibration:
 
     def __init__(self, chains: Sequence[FreezableNetwork]):
         self._layers = {id(layer) for chain in chains for layer, _ in chain.stages}
-        self.inputs, self.outputs, self._sums, self._moments = {}, {}, {}, {}
+        self.inputs, self.outputs, self._sums, self._met = {}, {}, {}, {}
         self._slopes = {id(layer): slope for chain in chains for layer, slope in chain.stages}
 
     def __enter__(self):
@@ -52,9 +78,10 @@ class Calibration:
             x = np.float64(ops.convert_to_numpy(inputs[0]))
             total, count = self._sums.get(id(layer), (0.0, 0))
             self._sums[id(layer)] = total + x.sum((0, 1, 2)), count + x[..., 0].size
-            fields = convolution(layer)[2]
-            window = [fields[name] for name in ("kernel_size", "pads", "strides")]
-            self._moments.setdefault(id(layer), Moments()).add(patches(x, *window))
+            if id(layer) not in self._met:
+                self._met[id(layer)] = Met.of(layer)
+            if self._met[id(layer)]:  # else `freeze` says what is wrong with it
+                self._met[id(layer)].add(inputs[0])
 
     def mean(self, layer: keras.layers.Layer) -> np.ndarray:
         """Of what entered a convolution, [C]."""
@@ -63,7 +90,7 @@ class Calibration:
 
     def covariance(self, layer: keras.layers.Layer) -> np.ndarray:
         """Of what the rows of a convolution's kernel meet, [rows x columns x C] twice."""
-        return self._moments[id(layer)].covariance()
+        return self._met[id(layer)].moments.covariance()
 
     def _take(self, record, layer, x, slope):
         x = ops.convert_to_numpy(x)

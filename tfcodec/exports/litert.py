@@ -88,7 +88,7 @@ class Filling:
 
     Args:
         at: its first byte in the network's file.
-        dtype: "float32", "int32" or "int8".
+        dtype: "float32" or "int32".
         weight: name of the stored weight.
         axes: those of the weight, in the constant's order.
         span: (axis of the weight, first, behind the last) of the part that it is; None for all.

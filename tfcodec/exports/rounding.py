@@ -4,11 +4,9 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-from keras import ops
 
-from tfcodec.errors import NotFreezable
-from tfcodec.exact.freezing import convolution
-from tfcodec.exact.rounding import Compensation, Moments, patches
+from tfcodec.exact.freezing import Met
+from tfcodec.exact.rounding import Compensation
 from tfcodec.exports.weights import INT8_MAX, is_small, quantised
 from tfcodec.layers.watch import watching
 
@@ -28,30 +26,23 @@ def rounded(model: "CodecModel", x: np.ndarray, weights: str) -> dict[str, np.nd
             pictures or more, coded at rungs over the whole ladder.
         weights: as `weights.stored_arrays` takes it.
     """
-    moments: dict[str, Moments] = {}
-    kernels: dict[str, np.ndarray] = {}
+    met: dict[str, Met | None] = {}
 
     def listen(layer, inputs, output):
         if not isinstance(layer, keras.layers.Conv2D) or layer.groups != 1:
             return
         path = layer.kernel.path
-        if not is_small(path, layer.kernel.shape, weights):
-            return
-        try:
-            kernels[path], _, fields = convolution(layer)
-        except NotFreezable:  # pads in another way
-            return
-        rows = patches(
-            ops.convert_to_numpy(ops.cast(inputs[0], "float32")),
-            *(fields[name] for name in ("kernel_size", "pads", "strides")),
-        )
-        moments.setdefault(path, Moments()).add(rows)
+        if is_small(path, layer.kernel.shape, weights):
+            if path not in met:
+                met[path] = Met.of(layer)
+            if met[path]:
+                met[path].add(inputs[0])
 
     rungs = np.linspace(0, len(model.lambdas) - 1, len(x), dtype=np.float32)
     with watching(listen):
         for picture, rung in zip(x, rungs, strict=True):
             model(picture[None], rung[None])
-    return {path: compensated(kernels[path], moments[path].second()) for path in moments}
+    return {path: compensated(one.kernel, one.moments.second()) for path, one in met.items() if one}
 
 
 def compensated(kernel: np.ndarray, gram: np.ndarray) -> np.ndarray:

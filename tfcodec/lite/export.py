@@ -269,9 +269,7 @@ class _Sources:
         for name, array in self.stored.items():
             for span in _spans(array, groups.get(name, ())):
                 share = 1 if span is None else (span[2] - span[1]) / array.shape[span[0]]
-                # What has a scale stands for numbers, not for integers.
-                integers = () if name + weights.SCALE in self.stored else ("int32", "int8")
-                for dtype in ("float32", *(each for each in integers if array.dtype == each)):
+                for dtype in ("float32", "int32") if array.dtype == np.int32 else ("float32",):
                     size = np.dtype(dtype).itemsize * round(share * array.size)
                     self._of_size.setdefault(size, []).append((name, span, dtype))
 

@@ -10,6 +10,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import logging
 
 from tfcodec import models
@@ -223,18 +224,17 @@ def _calibration(run, collected):
     """Crops for which the export's int8 kernels are rounded, or None: see `write.write`."""
     if "int8" not in run.export.weights or not collected.training:
         return None
-    return _first_crops(run, collected.training, ROUNDED_FOR)
+    return first_crops(run.settings, collected.training, ROUNDED_FOR)
 
 
-def _first_crops(run, training, count):
-    """The first of the run's crops, float32 [count, crop, crop, 3] in [0, 1]."""
-    import numpy as np
-
+def first_crops(
+    settings: Settings, training: pictures.Pictures, count: int = PREPARED_FOR
+) -> np.ndarray:
+    """The first of a run's crops, float32 [count, crop, crop, 3] in [0, 1]."""
     from tfcodec.training import crops
 
-    seed = run.settings.seed
-    plan = crops.plan(0, count=len(training), batch_size=count, num_rungs=1, seed=seed)
-    return crops.cut(training, plan, run.settings.crop) / np.float32(255)
+    plan = crops.plan(0, count=len(training), batch_size=count, num_rungs=1, seed=settings.seed)
+    return crops.cut(training, plan, settings.crop) / np.float32(255)
 
 
 def _check_learnt(run, trainer):
@@ -266,7 +266,7 @@ def prepare(run: Run, config: Any, collected: Collected) -> "Trainer":
         anew = weights.initialise(model, start.path, start.averaged, start.partly)
     logging.info(describe(run, model, collected))
     if training and anew:
-        x = _first_crops(run, training, PREPARED_FOR)
+        x = first_crops(run.settings, training)
         if start:
             logging.info("%d of %d variables start anew", len(anew), len(model.variables))
             model.start_rates(x)

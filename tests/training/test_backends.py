@@ -66,6 +66,20 @@ def test_several_steps_in_one_call_end_at_the_rate_zero_when_the_seconds_are_ove
 
 @pytest.mark.slow
 @needs_jax
+def test_what_jax_keeps_of_a_compilation_serves_every_seed(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    losses = []
+    for seed in (0, 1):
+        run = tmp_path / str(seed)
+        _run("jax", pictures=pictures, settings={"steps": 1, "seed": seed}, run_dirs=[str(run)])
+        losses.append(json.loads((run / "metrics.jsonl").read_text())["loss"])
+    assert losses[0] != losses[1]
+    assert len(list((tmp_path / "compiled").glob("jit_many_steps-*-cache"))) == 1
+
+
+@pytest.mark.slow
+@needs_jax
 def test_one_step_on_both_backends_agrees_and_weights_pass_bit_for_bit(pictures, tmp_path):
     order = {
         "pictures": pictures,

@@ -1,4 +1,5 @@
 import importlib.util
+import itertools
 import time
 
 import numpy as np
@@ -114,10 +115,11 @@ def test_an_accelerator_makes_the_plan_of_the_host_bit_for_bit():
     import jax
 
     options = {**OPTIONS, "batch_size": 9}  # of more than an epoch
-    traced = jax.jit(lambda step: crops.plan(step, **options, xp=jax.numpy))
-    for step in (0, 5, 100_003):
-        for key, value in crops.plan(step, **options).items():
-            found = traced(np.int32(step))[key]
+    xp = jax.numpy
+    traced = jax.jit(lambda step, seed: crops.plan(step, **{**options, "seed": seed}, xp=xp))
+    for step, seed in itertools.product((0, 5, 100_003), (5, 2**32 - 1)):
+        for key, value in crops.plan(step, **{**options, "seed": seed}).items():
+            found = traced(np.int32(step), np.uint32(seed))[key]
             np.testing.assert_array_equal(np.array(found), value, err_msg=key)
             assert found.dtype == value.dtype, key
 

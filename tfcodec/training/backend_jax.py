@@ -74,12 +74,14 @@ class Steps:
         self.starts = jax.device_put(starts.astype(np.int32), device)
         for variable in [*step.variables, *step.model.non_trainable_variables]:
             variable.assign(jax.device_put(np.asarray(variable.value), device))
-        self._many_steps = jax.jit(
-            lambda state, fixed, steps, pixels: jax.lax.scan(
-                lambda s, one: self._one_step(s, fixed, *one, pixels), state, steps
-            ),
-            donate_argnums=0,
-        )
+
+        def many_steps(state, fixed, steps, pixels, seed):
+            def one_step(state, one):
+                return self._one_step(state, fixed, *one, pixels, seed)
+
+            return jax.lax.scan(one_step, state, steps)
+
+        self._many_steps = jax.jit(many_steps, donate_argnums=0)
 
     def make(self, first: int, last: int) -> np.ndarray:
         """The numbers of steps; the rest is made on the device."""
@@ -91,8 +93,14 @@ class Steps:
         Args: progress: float32 of the shape of `steps`, the share of the run that is over.
         """
         variables, fixed = self.step.variables, self.step.model.non_trainable_variables
+        # The seed is an argument: what JAX keeps of a compilation serves runs of all seeds.
+        seed = np.uint32(self.step.settings.seed)
         state, measured = self._many_steps(
-            [v.value for v in variables], [v.value for v in fixed], (steps, progress), self.pixels
+            [v.value for v in variables],
+            [v.value for v in fixed],
+            (steps, progress),
+            self.pixels,
+            seed,
         )
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
@@ -123,10 +131,10 @@ class Steps:
         cut = jax.numpy.where(plan["flip"], cut[:, ::-1], cut)
         return jax.numpy.where(plan["turn"], cut.swapaxes(0, 1), cut)
 
-    def _one_step(self, state, fixed, number, progress, pixels):
+    def _one_step(self, state, fixed, number, progress, pixels, seed):
         step = self.step
         weights = step.model.trainable_variables
-        plan = step.plan(number, jax.numpy)
+        plan = step.plan(number, jax.numpy, seed)
         x = jax.vmap(self._crop, in_axes=(None, 0))(pixels, plan)
 
         def objective(values):

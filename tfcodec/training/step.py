@@ -53,14 +53,16 @@ class TrainingStep:
         ]
         self.variables = [*model.trainable_variables, *self.optimizer.variables, *self.tally]
 
-    def plan(self, number: int | Tensor, xp: ModuleType = np) -> dict[str, Tensor]:
-        """The plan of a step by its number, see `crops.plan`."""
+    def plan(
+        self, number: int | Tensor, xp: ModuleType = np, seed: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The plan of a step by its number, see `crops.plan`; seed: traced, or the settings'."""
         return crops.plan(
             number,
             count=self.count,
             batch_size=self.settings.batch_size,
             num_rungs=len(self.model.lambdas),
-            seed=self.settings.seed,
+            seed=self.settings.seed if seed is None else seed,
             xp=xp,
         )
 

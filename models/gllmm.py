@@ -50,10 +50,10 @@ class Config:
 @dataclasses.dataclass(frozen=True)
 class CompactConfig:
     width: int = 64  # of the transforms' blocks, at H/8
-    analysis_blocks: int = 2
-    synthesis_blocks: int = 2
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 3
     filters: int = 48  # N, of z and of the hyper networks
-    latents: int = 96  # M, of y
+    latents: int = 160  # M, of y
     estimators: tuple[int, ...] = (128, 128)
     slope: float = 0.125
     lambdas: tuple[float, ...] = LADDER

@@ -58,11 +58,11 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class CompactConfig:
-    width: int = 96  # of the transforms' blocks, at H/8
+    width: int = 128  # of the transforms' blocks, at H/8
     analysis_blocks: int = 2
     synthesis_blocks: int = 3
     filters: int = 48  # of the hyper networks
-    latents: int = 192  # M
+    latents: int = 256  # M
     slices: int = 4
     hyper_latents: int = 48  # of z
     enhancement: int = 24  # as in `Config`

@@ -54,6 +54,8 @@ class Config:
     hyper_filters: of the middle layer of the two hyper syntheses.
     estimators: widths of the 1x1 layers that estimate the parameters of the high resolution.
     cross_kernel_size: of the paths between resolutions, in layers whose own kernel is no smaller.
+    parameter_kernel_size: of the convolutions between the hyper synthesis and the parameters, and
+        of those that bring low latents to the high resolution.
     slope: of the leaky ReLUs.
     likelihood: of y, a key of `LIKELIHOODS`.
     cross_resolution: whether low latents predict the parameters of high ones; False for ablation.
@@ -66,6 +68,7 @@ class Config:
     hyper_filters: int = 288
     estimators: tuple[int, ...] = (640, 512)
     cross_kernel_size: int = 5
+    parameter_kernel_size: int = 5
     slope: float = 0.2
     likelihood: str = "gaussian"
     cross_resolution: bool = True
@@ -90,14 +93,15 @@ class CompactConfig:
     latents: channels of y, both resolutions together.
     """
 
-    width: int = 128
+    width: int = 160
     analysis_blocks: int = 3
     synthesis_blocks: int = 4
-    filters: int = 48
-    latents: int = 160
-    hyper_filters: int = 64
-    estimators: tuple[int, ...] = (64, 64)
+    filters: int = 64
+    latents: int = 288
+    hyper_filters: int = 96
+    estimators: tuple[int, ...] = (96, 96)
     cross_kernel_size: int = 3
+    parameter_kernel_size: int = 3
     slope: float = 0.125
     likelihood: str = "gaussian"
     cross_resolution: bool = True
@@ -170,8 +174,9 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
         for name in ("up_means", "up_scales", "up_features"):
             act = partial(GDN, dtype="float32") if cfg.up_gdn else leaky(cfg.slope)
             layers[name] = sequential([up_conv(n, 3), act] * 2, name=name)
-    layers["means_conv"] = conv(len(density.mean_places) * half, 5)(name="means_conv")
-    layers["scales_conv"] = conv(len(density.other_places) * half, 5)(name="scales_conv")
+    size = cfg.parameter_kernel_size
+    layers["means_conv"] = conv(len(density.mean_places) * half, size)(name="means_conv")
+    layers["scales_conv"] = conv(len(density.other_places) * half, size)(name="scales_conv")
     layers["y_estimator"] = estimator(
         cfg.estimators, density.numbers * half, cfg.slope, "y_estimator", use_bias
     )
@@ -180,7 +185,7 @@ def networks(cfg: Config | CompactConfig, density: Density, use_bias: bool) -> O
         across += [("z_across", n)]
     if cfg.fidelity:  # a weight of zero: nothing to learn
         across += [("y_fidelity", half), ("z_fidelity", n)]
-    layers |= {name: up_conv(width, 5)(name=name) for name, width in across}
+    layers |= {name: up_conv(width, size)(name=name) for name, width in across}
     return OctaveNetworks(*hyper, **layers)
 
 
@@ -193,15 +198,17 @@ def hyper_transforms(
     # Everything between y and a table index is float32 whatever the policy.
     options = dict(dtype="float32", cross_kernel_size=min(cfg.cross_kernel_size, kernel))
     down, up = partial(OctaveConv2D, **options), partial(OctaveConv2DTranspose, **options)
+    # Between resolutions the outer layers have as many outputs as latents: many weights.
+    outer = dict(cross_kernel_size=2 if isinstance(cfg, CompactConfig) else None)
     analysis = [
-        partial(down, n, 3, activation=act, cross_kernel_size=None),
+        partial(down, n, 3, activation=act, **outer),
         partial(down, n, kernel, strides, activation=act),
         partial(down, n, kernel, strides, use_bias=False),
     ]
     synthesis = [
         partial(up, n, kernel, strides, activation=act),
         partial(up, cfg.hyper_filters, kernel, strides, activation=act),
-        partial(up, outputs, 3, cross_kernel_size=None),
+        partial(up, outputs, 3, **outer),
     ]
     return (
         PairSequential(analysis, name=names[0], dtype="float32"),

@@ -50,7 +50,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class CompactConfig:
-    width: int = 96  # of the transforms' blocks, at H/8
+    width: int = 128  # of the transforms' blocks, at H/8
     analysis_blocks: int = 3
     synthesis_blocks: int = 4
     filters: int = 48  # of the hyper networks
@@ -59,7 +59,7 @@ class CompactConfig:
     high_slices: int = 3
     hyper_latents: int = 48  # of z
     wavelet: str = "haar"  # or "5/3", "9/7"
-    slice_widths: tuple[int, ...] = (64, 48)  # of the slices' nets
+    slice_widths: tuple[int, ...] = (96, 64)  # of the slices' nets
     lambdas: tuple[float, ...] = LADDER
     gain_level: float = 16.0
 

@@ -23,9 +23,9 @@ BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 LATENTS = {
     "quad-base": 3490320766,
     "quad-base-ms_ssim": 2572754013,
-    "weconvene-compact": 655036998,
-    "octave-compact": 1976851626,
-    "icwem-compact": 1517243562,
+    "weconvene-compact": 320869711,
+    "octave-compact": 655596411,
+    "icwem-compact": 2925093182,
     "weconvene3d-compact": 2327681065,
 }
 

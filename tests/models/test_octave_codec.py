@@ -167,5 +167,5 @@ def test_pictures_of_three_sizes_come_back_from_their_files(tmp_path):
 def test_its_presets_say_what_they_are():
     presets = models.module("octave").PRESETS
     assert presets["n448"] == dataclasses.replace(presets["n256"], filters=448)
-    with pytest.raises(ValueError, match="must be even .* filters=7, latents=160"):
+    with pytest.raises(ValueError, match="must be even .* filters=7, latents=288"):
         models.build("octave", "compact", filters=7)

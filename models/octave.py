@@ -78,6 +78,9 @@ class Config:
     lambdas: tuple[float, ...] = (0.013,)
     gain_level: float = 1.0
     up_gdn: ClassVar[bool] = True  # GDNs in the up-sampling of the top, as the authors
+    # Of the paths between resolutions in the outer hyper layers, which have as many outputs as
+    # latents; None for the layer's own.
+    outer_cross_kernel_size: ClassVar[int | None] = None
 
     @property
     def latents(self) -> int:
@@ -111,6 +114,7 @@ class CompactConfig:
     lambdas: tuple[float, ...] = LADDER
     gain_level: float = 16.0
     up_gdn: ClassVar[bool] = False  # leaky ReLUs
+    outer_cross_kernel_size: ClassVar[int | None] = 2
 
 
 PRESETS = {
@@ -198,8 +202,7 @@ def hyper_transforms(
     # Everything between y and a table index is float32 whatever the policy.
     options = dict(dtype="float32", cross_kernel_size=min(cfg.cross_kernel_size, kernel))
     down, up = partial(OctaveConv2D, **options), partial(OctaveConv2DTranspose, **options)
-    # Between resolutions the outer layers have as many outputs as latents: many weights.
-    outer = dict(cross_kernel_size=2 if isinstance(cfg, CompactConfig) else None)
+    outer = dict(cross_kernel_size=cfg.outer_cross_kernel_size)
     analysis = [
         partial(down, n, 3, activation=act, **outer),
         partial(down, n, kernel, strides, activation=act),

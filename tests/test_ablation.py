@@ -126,6 +126,15 @@ def test_the_variants_of_a_family_cost_about_the_same(family):
     assert all(0.8 * first < cost < 1.25 * first for cost in others)
 
 
+# Fields of the presets `compact` that are larger since a family's first runs were made.
+SMALLER = {
+    "weconvene": dict(width=96, slice_widths=(64, 48)),
+    "weconvene3d": {},
+    "octave": dict(width=128, filters=48, latents=160, hyper_filters=64, estimators=(64, 64)),
+    "gllmm": dict(analysis_blocks=2, synthesis_blocks=2, latents=96),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "model,preset,family,name",
@@ -138,7 +147,7 @@ def test_the_variants_of_a_family_cost_about_the_same(family):
 )
 def test_the_whole_variants_are_the_presets(model, preset, family, name):
     ours = FAMILIES[family].variants[name](FAMILIES[family].sizes).build_weights()
-    theirs = models.build(model, preset).build_weights()
+    theirs = models.build(model, preset, **SMALLER[model]).build_weights()
     weights = [
         {v.path.partition("/")[2]: tuple(v.shape) for v in codec.variables}
         for codec in (ours, theirs)
